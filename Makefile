@@ -19,7 +19,7 @@ TEST ?=
 DIR ?= tests/golden
 BENCH_FLAGS ?=
 
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL),0) # a -j on the command line wins
 MAKEFLAGS += -j$(JOBS)
 endif
 Q := $(if $(V),,@)
