@@ -25,7 +25,8 @@ struct optimizer;
 
 /* Numbers that are the same for all elements of one step, worked out once a step. */
 struct optimizer_scalars {
-    float value[OPTIMIZER_SCALARS_MAX];
+    float value[OPTIMIZER_SCALARS_MAX]; /* the rule's own, see its begin_step */
+    float learning_rate;                /* set by optimizer_begin_step for every kind */
 };
 
 struct optimizer_kind {
