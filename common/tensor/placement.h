@@ -3,6 +3,7 @@
 #define PARAMD_COMMON_TENSOR_PLACEMENT_H
 
 #include "common/base/error.h"
+#include "common/base/limits.h"
 #include "common/tensor/dtype.h"
 
 #include <stdbool.h>
@@ -10,11 +11,8 @@
 #include <stdint.h>
 
 enum {
-    BLOCK_ELEMENTS_MAX = 65536,          /* a block is so many consecutive elements; the last one of a variable fewer */
-    PLACEMENT_PARTITIONS = 240,          /* virtual shards; partition p lives on server p mod server_count */
-    PLACEMENT_SERVERS_MAX = PLACEMENT_PARTITIONS,
-    PLACEMENT_VARIABLES_MAX = 65536,
-    PLACEMENT_BLOCKS_MAX = 4 * 1024 * 1024, /* over all variables: 1 TiB of float32 */
+    BLOCK_ELEMENTS_MAX = LIMIT_BLOCK_ELEMENTS, /* consecutive elements; the last block of a variable has fewer */
+    PLACEMENT_PARTITIONS = 240, /* virtual shards, even over 1 to 6 servers; partition p lives on server p mod S */
 };
 
 struct placement_variable {
@@ -34,7 +32,7 @@ struct placement_entry;
 /* Blocks sorted by bytes (largest first, ties by id and number) are dealt over the partitions in turn. */
 struct placement {
     struct placement_entry *entries; /* owned; one a variable */
-    uint32_t *first_index; /* owned; [(variable) * server_count + server]: blocks of smaller ids on that server */
+    uint32_t *first_index; /* owned; [row * server_count + server]: blocks of earlier variables on that server */
     uint64_t *server_bytes; /* owned; value bytes on each server */
     size_t variable_count;
     uint32_t first_id;
@@ -47,7 +45,7 @@ struct placement {
  * gives them. No variable at all is allowed.
  *
  * INVALID_ARGUMENT: a dtype without a size, ids that are not consecutive, server_count outside
- * 1..PLACEMENT_SERVERS_MAX. RESOURCE_EXHAUSTED: too many variables or blocks, or no memory. Takes
+ * 1..LIMIT_SERVERS. RESOURCE_EXHAUSTED: more than LIMIT_VARIABLES or LIMIT_BLOCKS, or no memory. Takes
  * O(variables * servers) memory and time, whatever the number of blocks.
  */
 NODISCARD enum status placement_init(struct placement *ret_placement,
