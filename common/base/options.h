@@ -93,7 +93,7 @@ bool options_main(const struct options *options, int argc, char **argv,
 
 /*
  * The candidate that a misspelt word means most likely: within a third of its letters by edit distance (insert,
- * drop, replace, swap two), or the only one that begins with it; NULL if none. Letter case counts half.
+ * drop, replace, swap two), or the only one that begins with it; NULL if none. Letter case is ignored.
  */
 const char *option_suggest(const char *word, const char *const *candidates, size_t candidate_count);
 
