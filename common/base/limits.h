@@ -16,6 +16,7 @@ enum {
     LIMIT_VARIABLES = 65536,
     LIMIT_BLOCKS = 4 * 1024 * 1024,        /* of a job: 1 TiB of float32 */
     LIMIT_OPTIMIZERS = 16,
+    LIMIT_OPTIMIZER_OPTIONS = 32,          /* keys of one OptimizerSpec */
     LIMIT_BLOCK_ELEMENTS = 65536,          /* 256 KiB of float32: fits L2 beside its slots */
 
     /* The cluster. */

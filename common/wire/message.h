@@ -29,4 +29,7 @@ size_t message_packed_bytes(const ProtobufCMessage *message);
 /* Packs into ret_bytes, which has message_packed_bytes(message) bytes. */
 void message_pack(const ProtobufCMessage *message, uint8_t *ret_bytes);
 
+/* Replaces control characters by '?': receivers refuse a text (Failure.message, End.message, ...) that has any. */
+void message_clean_text(char *text);
+
 #endif
