@@ -4,11 +4,11 @@
  */
 #include "common/optim/optimizer.h"
 
+#include "common/base/options.h"
 #include "common/optim/kinds.h"
 #include "common/tensor/dispatch.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,6 @@
 enum {
     PREPARE_ELEMENTS = 1024, /* clipped gradients of so many elements wait on the stack, in the L1 cache */
     LIST_BYTES = 256,        /* names listed in a message */
-    SUGGESTION_DISTANCE = 2, /* a misspelling changes at most so many letters */
 };
 
 static const struct optimizer_kind *const kinds[] = {
@@ -33,58 +32,26 @@ const struct optimizer_kind *const *optimizer_kinds(size_t *ret_count)
     return kinds;
 }
 
-static size_t smallest(size_t a, size_t b, size_t c)
-{
-    size_t least = a < b ? a : b;
-
-    return least < c ? least : c;
-}
-
-/* Letters to insert, delete or change to make one word of the other, whatever their case. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    size_t row[OPTIMIZER_NAME_BYTES + 1];
-    size_t b_length = strnlen(b, OPTIMIZER_NAME_BYTES);
-
-    for (size_t j = 0; j <= b_length; j++)
-        row[j] = j;
-    for (size_t i = 0; i < OPTIMIZER_NAME_BYTES && a[i] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < b_length; j++) {
-            size_t above = row[j + 1];
-            bool same = tolower((unsigned char)a[i]) == tolower((unsigned char)b[j]);
-            row[j + 1] = smallest(diagonal + !same, above + 1, row[j] + 1);
-            diagonal = above;
-        }
-    }
-    return row[b_length];
-}
-
 /* Writes "a, b, c", and "; did you mean b?" behind it if one of the names is near to the given one. */
 static void list_names(const char *given, const char *const *names, size_t count,
                        char ret_text[LIST_BYTES])
 {
-    size_t used = 0, nearest = 0, nearest_distance = SUGGESTION_DISTANCE + 1;
+    const char *meant = option_suggest(given, names, count);
+    size_t used = 0;
 
     ret_text[0] = '\0';
-    for (size_t i = 0; i < count && used < LIST_BYTES; i++) {
-        size_t distance = edit_distance(given, names[i]);
-        if (distance < nearest_distance) {
-            nearest = i;
-            nearest_distance = distance;
-        }
+    for (size_t i = 0; i < count && used < LIST_BYTES; i++)
         used += (size_t)snprintf(ret_text + used, LIST_BYTES - used, "%s%s", i ? ", " : "",
                                  names[i]);
-    }
-    if (nearest_distance <= SUGGESTION_DISTANCE && used < LIST_BYTES)
-        snprintf(ret_text + used, LIST_BYTES - used, "; did you mean %s?", names[nearest]);
+    if (meant && used < LIST_BYTES)
+        snprintf(ret_text + used, LIST_BYTES - used, "; did you mean %s?", meant);
 }
 
 static enum status find_kind(const char *name, const struct optimizer_kind **ret_kind,
                              struct error *err)
 {
     const char *names[KIND_COUNT];
+    char terminated[OPTIMIZER_NAME_BYTES + 1];
     char list[LIST_BYTES];
 
     for (size_t i = 0; i < KIND_COUNT; i++) {
@@ -94,9 +61,9 @@ static enum status find_kind(const char *name, const struct optimizer_kind **ret
         }
         names[i] = kinds[i]->name;
     }
-    list_names(name, names, KIND_COUNT, list);
-    return error_set(err, STATUS_NOT_FOUND, "no optimizer '%.*s'; there are: %s",
-                     OPTIMIZER_NAME_BYTES, name, list);
+    snprintf(terminated, sizeof terminated, "%.*s", OPTIMIZER_NAME_BYTES, name);
+    list_names(terminated, names, KIND_COUNT, list);
+    return error_set(err, STATUS_NOT_FOUND, "no optimizer '%s'; there are: %s", terminated, list);
 }
 
 /* The place of an option in the kind's table; option_count if it has none of that name. */
