@@ -15,6 +15,7 @@
 #include <strings.h>
 
 enum {
+    SHORT_DIGITS_MAX = 7,   /* below 2^24, so exact in float32 */
     DIGITS_MAX = 19,        /* significant decimal digits that fit an uint64_t */
     EXPONENT_MAX = 1 << 20, /* stops the counting, far outside every float64 */
     EXACT_POWER_MAX = 22,   /* 10^22 is the last power of ten that a float64 holds exactly */
@@ -142,12 +143,31 @@ static locale_t plain_locale(void)
     return newlocale(LC_ALL_MASK, "C", (locale_t)0);
 }
 
+/* A short whole number without a sign, which most data files are full of. NULL: it is something else. */
+static const char *take_short(const char *text, const char *limit, float *ret_value)
+{
+    const char *at = text;
+    uint32_t digits = 0;
+
+    for (; at < limit && at - text < SHORT_DIGITS_MAX && is_digit(*at); at++)
+        digits = digits * 10 + (uint32_t)(*at - '0');
+    if (at == text || (at < limit && (is_digit(*at) || *at == '.' || *at == 'e' || *at == 'E')))
+        return NULL;
+    *ret_value = (float)digits;
+    return at;
+}
+
 enum number_result number_parse(const char *text, const char *limit, float *ret_value,
                                 const char **ret_end)
 {
     struct decimal decimal;
-    const char *end = take_apart(text, limit, &decimal);
+    const char *end = take_short(text, limit, ret_value);
 
+    if (end) {
+        *ret_end = end;
+        return NUMBER_OK;
+    }
+    end = take_apart(text, limit, &decimal);
     if (!end)
         return NUMBER_ABSENT;
     *ret_end = end;
