@@ -196,7 +196,7 @@ run_tests := PARAMD_BUILD=$(abspath $(BUILD)) tests/lib/run.sh
 
 .PHONY: check check-unit check-integration check-run build-tests
 check: deps
-	@$(MAKE) --no-print-directory check-run
+	@+$(MAKE) --no-print-directory check-run
 check-run: build-tests
 	@$(run_tests) unit $(call select,$(UNIT_TESTS)) integration \
 	  $(call select,$(INTEGRATION_TESTS) $(INTEGRATION_SCRIPTS))
@@ -221,18 +221,19 @@ deps-dev:
 	@tests/lib/deps.sh $(DEPS) $(DEPS_DEV)
 
 quickstart: deps
-	@$(MAKE) --no-print-directory programs
+	@+$(MAKE) --no-print-directory programs
 	@deploy/quickstart
 
-lint:
+# The simulator's map and the library's symbols are looked at too.
+lint: $(GEN_C) $(if $(SIM_O),$(BUILD)/sim) $(LIBRARIES)
 	@BUILD=$(BUILD) CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' tests/lint/run.sh
 format:
-	clang-format -i $(shell git ls-files '*.c' '*.h')
+	@tests/lint/format.sh $(shell find common server worker tests -name '*.[ch]')
 
 # The long suites in full: hours.
 soak:
-	@$(MAKE) --no-print-directory sim SEEDS=5000
-	@$(MAKE) --no-print-directory fuzz RUNS=1000000
+	@+$(MAKE) --no-print-directory sim SEEDS=5000
+	@+$(MAKE) --no-print-directory fuzz RUNS=1000000
 
 VERSION = $(shell sed -n 's/.*PARAMD_VERSION "\(.*\)".*/\1/p' common/base/version.h)
 install: programs

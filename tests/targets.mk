@@ -1,6 +1,6 @@
 # The heavier test targets: simulator, fuzzing, coverage, sanitizers, benchmark, golden cases. Read by ../Makefile.
 
-submake = @$(MAKE) --no-print-directory
+submake = @+$(MAKE) --no-print-directory
 # Sanitizers of gcc 12 and clang 14 cannot place their shadow memory where the kernel spreads addresses widely.
 FIXED_ADDRESSES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
