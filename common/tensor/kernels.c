@@ -56,6 +56,17 @@ const char *kernels_width_name(enum kernels_width width)
     return "unknown";
 }
 
+bool kernels_width_named(const char *name, enum kernels_width *ret_width)
+{
+    for (enum kernels_width width = KERNELS_SSE2; width <= KERNELS_AVX512; width++) {
+        if (strcmp(name, kernels_width_name(width)) == 0) {
+            *ret_width = width;
+            return true;
+        }
+    }
+    return false;
+}
+
 void kernels_flush_denormals(void)
 {
     _mm_setcsr(_mm_getcsr() | MXCSR_FLUSH_TO_ZERO | MXCSR_DENORMALS_ARE_ZERO);
@@ -100,7 +111,7 @@ void kernels_add(float *y, const float *x, size_t count)
     add_by_width[kernels_width()](y, x, count);
 }
 
-/* Integers, because a float comparison would depend on the denormal mode and on -ffinite-math. */
+/* All exponent bits set. On integers, so that compilers make no assumptions about NaN. */
 static inline bool is_nonfinite(const float *x)
 {
     uint32_t bits;

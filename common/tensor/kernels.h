@@ -13,6 +13,8 @@ enum kernels_width { KERNELS_SSE2, KERNELS_AVX2, KERNELS_AVX512 };
 void kernels_limit(enum kernels_width widest);
 enum kernels_width kernels_width(void);
 const char *kernels_width_name(enum kernels_width width);
+/* "sse2" -> KERNELS_SSE2; false: no such name, ret_width is not written. */
+bool kernels_width_named(const char *name, enum kernels_width *ret_width);
 
 /* Denormals count as zero in this thread (FTZ and DAZ), as in TensorFlow. Every computing thread calls it first. */
 void kernels_flush_denormals(void);
