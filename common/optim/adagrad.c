@@ -1,5 +1,6 @@
 /*
- * Adagrad: steps shrink with the sum of squared gradients of each element. The order of Keras 3's operations:
+ * Adagrad: steps shrink with the sum of squared gradients of each element. The order of Keras 3's
+ * operations:
  *
  *     a = a + g * g;  w = w - (lr * g) / sqrt(a + epsilon)
  *
@@ -21,8 +22,8 @@ static const struct optimizer_option options[OPTION_COUNT] = {
 
 static enum status check(const struct optimizer *optimizer, struct error *err)
 {
-    enum status status =
-        option_check_range(optimizer, OPTION_INITIAL_ACCUMULATOR_VALUE, 0.0, INFINITY, err);
+    enum status status = option_check_range(optimizer, OPTION_INITIAL_ACCUMULATOR_VALUE, 0.0,
+                                            INFINITY, err);
 
     return status != STATUS_OK ? status
                                : option_check_range(optimizer, OPTION_EPSILON, 0.0, INFINITY, err);

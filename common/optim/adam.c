@@ -1,5 +1,6 @@
 /*
- * Adam, the order of Keras 3's operations (which folds both bias corrections into one factor of the step):
+ * Adam, the order of Keras 3's operations (which folds both bias corrections into one factor of the
+ * step):
  *
  *     alpha = (lr * sqrt(1 - beta_2^t)) / (1 - beta_1^t)
  *     m = m + (g - m) * (1 - beta_1)
@@ -7,24 +8,26 @@
  *     amsgrad: h = max(h, v), and h stands for v below
  *     w = w - (m * alpha) / (sqrt(v) + epsilon)
  *
- * Source: Kingma & Ba 2015, section 2, https://arxiv.org/abs/1412.6980; amsgrad: Reddi, Kale & Kumar 2018,
- * https://openreview.net/forum?id=ryQu7f-RZ
+ * Source: Kingma & Ba 2015, section 2, https://arxiv.org/abs/1412.6980; amsgrad: Reddi, Kale &
+ * Kumar 2018, https://openreview.net/forum?id=ryQu7f-RZ
  */
 #include "common/optim/kinds.h"
 #include "common/tensor/dispatch.h"
 
 #include <math.h>
 
-enum { OPTION_BETA_1 = OPTION_COMMON_COUNT, OPTION_BETA_2, OPTION_EPSILON, OPTION_AMSGRAD, OPTION_COUNT };
+enum {
+    OPTION_BETA_1 = OPTION_COMMON_COUNT,
+    OPTION_BETA_2,
+    OPTION_EPSILON,
+    OPTION_AMSGRAD,
+    OPTION_COUNT
+};
 enum { SCALAR_ALPHA, SCALAR_ONE_MINUS_BETA_1, SCALAR_ONE_MINUS_BETA_2, SCALAR_EPSILON };
 enum { SLOT_MOMENTUM, SLOT_VELOCITY, SLOT_VELOCITY_HAT };
 
 static const struct optimizer_option options[OPTION_COUNT] = {
-    OPTIONS_COMMON(0.001),
-    {"beta_1", 0.9},
-    {"beta_2", 0.999},
-    {"epsilon", 1e-7},
-    {"amsgrad", 0},
+    OPTIONS_COMMON(0.001), {"beta_1", 0.9}, {"beta_2", 0.999}, {"epsilon", 1e-7}, {"amsgrad", 0},
 };
 
 static enum status check(const struct optimizer *optimizer, struct error *err)
@@ -66,7 +69,8 @@ static float slot_initial(const struct optimizer *optimizer, size_t slot)
     return 0.0f;
 }
 
-/* The differences 1 - beta are taken in double and rounded once; those with powers are float32, as in Keras. */
+/* The differences 1 - beta are taken in double and rounded once; those with powers are float32, as
+ * in Keras. */
 static void begin_step(const struct optimizer *optimizer, uint64_t step, double learning_rate,
                        struct optimizer_scalars *ret_scalars)
 {
@@ -116,7 +120,7 @@ DISPATCH_BODY void amsgrad_body(const float *value_in, float *value_out, float *
         float m = momentum[i] + (g - momentum[i]) * rest_1;
         float v = velocity[i] + (g * g - velocity[i]) * rest_2;
         float h = velocity_hat[i];
-        /* The maximum of TensorFlow: NaN if either is. v in the first place stays where it is NaN, h where v is less. */
+        /* TensorFlow's maximum: NaN if either one is. */
         h = !(v <= h) && h == h ? v : h;
         momentum[i] = m;
         velocity[i] = v;

@@ -10,7 +10,8 @@
 /* Keras brings each word of a seed into this range before TensorFlow sees it. */
 static const int64_t SEED_MODULUS = 2147483646;
 
-/* The standard deviation of a normal distribution cut at 2, by which Keras divides so that the cut one has what was asked for. */
+/* The standard deviation of a normal distribution cut at 2, by which Keras divides so that the cut
+ * one has what was asked for. */
 static const double TRUNCATED_STDDEV = 0.87962566103423978;
 
 static struct rng_philox stream_of_seed(int64_t seed)
@@ -38,7 +39,8 @@ static enum status fill_constant(double value, enum dtype dtype, size_t count, v
         /* 2^63 is the first double beyond int64. */
         if (!(value >= -0x1p63 && value < 0x1p63) || value != trunc(value))
             return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "initialize an int64 variable with %g: that is no int64 number", value);
+                             "initialize an int64 variable with %g: that is no int64 number",
+                             value);
         for (size_t i = 0; i < count; i++)
             ((int64_t *)ret_values)[i] = (int64_t)value;
         return STATUS_OK;
@@ -49,8 +51,8 @@ static enum status fill_constant(double value, enum dtype dtype, size_t count, v
                      (int)dtype);
 }
 
-enum status initializer_fill(const struct initializer *initializer, enum dtype dtype, uint64_t first,
-                             size_t count, void *ret_values, struct error *err)
+enum status initializer_fill(const struct initializer *initializer, enum dtype dtype,
+                             uint64_t first, size_t count, void *ret_values, struct error *err)
 {
     struct rng_philox stream;
     float a = (float)initializer->a, b = (float)initializer->b;
@@ -85,8 +87,17 @@ enum status initializer_fill(const struct initializer *initializer, enum dtype d
     return STATUS_OK;
 }
 
-/* How a name's numbers are made: from arguments, or from the shape (VarianceScaling and its presets). */
-enum family { FAMILY_ZEROS, FAMILY_ONES, FAMILY_CONSTANT, FAMILY_RANGE, FAMILY_NORMAL, FAMILY_SCALING, FAMILY_PRESET };
+/* How a name's numbers are made: from arguments, or from the shape (VarianceScaling and its
+ * presets). */
+enum family {
+    FAMILY_ZEROS,
+    FAMILY_ONES,
+    FAMILY_CONSTANT,
+    FAMILY_RANGE,
+    FAMILY_NORMAL,
+    FAMILY_SCALING,
+    FAMILY_PRESET
+};
 
 struct named {
     const char *name, *snake_name;
@@ -107,7 +118,8 @@ static const struct named named_initializers[] = {
     {"Ones", "ones", FAMILY_ONES, INITIALIZER_ONES, 0, NULL, NULL},
     {"RandomNormal", "random_normal", FAMILY_NORMAL, INITIALIZER_NORMAL, 0, NULL, NULL},
     {"RandomUniform", "random_uniform", FAMILY_RANGE, INITIALIZER_UNIFORM, 0, NULL, NULL},
-    {"TruncatedNormal", "truncated_normal", FAMILY_NORMAL, INITIALIZER_TRUNCATED_NORMAL, 0, NULL, NULL},
+    {"TruncatedNormal", "truncated_normal", FAMILY_NORMAL, INITIALIZER_TRUNCATED_NORMAL, 0, NULL,
+     NULL},
     {"VarianceScaling", "variance_scaling", FAMILY_SCALING, 0, 1.0, "fan_in", "truncated_normal"},
     {"Zeros", "zeros", FAMILY_ZEROS, INITIALIZER_ZEROS, 0, NULL, NULL},
 };
@@ -172,7 +184,8 @@ static enum status check_arguments(const struct request *request, struct error *
     return STATUS_OK;
 }
 
-/* Inputs and outputs of one unit: of a matrix its sides; a kernel of more axes has a receptive field in front of them. */
+/* Inputs and outputs of one unit: of a matrix its sides; a kernel of more axes has a receptive
+ * field in front of them. */
 static void fans_of_shape(const uint64_t *shape, size_t rank, double *ret_in, double *ret_out)
 {
     double field = 1.0;
@@ -276,8 +289,8 @@ enum status initializer_named(const char *name, const struct initializer_argumen
                               const uint64_t *shape, size_t rank, int64_t seed,
                               struct initializer *ret_initializer, struct error *err)
 {
-    struct request request = {find_named(name), arguments, argument_count, mode,
-                              distribution,     shape,     rank};
+    struct request request = {
+        find_named(name), arguments, argument_count, mode, distribution, shape, rank};
     struct initializer made;
     enum status status;
 

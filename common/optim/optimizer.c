@@ -1,6 +1,7 @@
 /*
- * The table of optimizers, what is the same for all of them, and the two options that are: clipvalue and
- * weight_decay. A new optimizer is one file with one struct optimizer_kind, and one row here.
+ * The table of optimizers, what is the same for all of them, and the two options that are:
+ * clipvalue and weight_decay. A new optimizer is one file with one struct optimizer_kind, and one
+ * row here.
  */
 #include "common/optim/optimizer.h"
 
@@ -15,8 +16,9 @@
 #include <strings.h>
 
 enum {
-    PREPARE_ELEMENTS = 1024, /* clipped gradients of so many elements wait on the stack, in the L1 cache */
-    LIST_BYTES = 256,        /* names listed in a message */
+    /* clipped gradients of so many elements wait on the stack, in the L1 cache */
+    PREPARE_ELEMENTS = 1024,
+    LIST_BYTES = 256, /* names listed in a message */
 };
 
 static const struct optimizer_kind *const kinds[] = {
@@ -32,7 +34,8 @@ const struct optimizer_kind *const *optimizer_kinds(size_t *ret_count)
     return kinds;
 }
 
-/* Writes "a, b, c", and "; did you mean b?" behind it if one of the names is near to the given one. */
+/* Writes "a, b, c", and "; did you mean b?" behind it if one of the names is near to the given one.
+ * */
 static void list_names(const char *given, const char *const *names, size_t count,
                        char ret_text[LIST_BYTES])
 {
@@ -156,13 +159,15 @@ enum status option_check_range(const struct optimizer *optimizer, size_t option,
     const char *key = optimizer->kind->options[option].key;
 
     if (!is_float(value))
-        return error_set(err, STATUS_INVALID_ARGUMENT, "optimizer %s: %s is %g, not a float32 number",
-                         optimizer->kind->name, key, value);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "optimizer %s: %s is %g, not a float32 number", optimizer->kind->name, key,
+                         value);
     if (value >= low && value <= high)
         return STATUS_OK;
     if (isinf(high))
-        return error_set(err, STATUS_INVALID_ARGUMENT, "optimizer %s: %s is %g; it must be %g or more",
-                         optimizer->kind->name, key, value, low);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "optimizer %s: %s is %g; it must be %g or more", optimizer->kind->name,
+                         key, value, low);
     return error_set(err, STATUS_INVALID_ARGUMENT, "optimizer %s: %s is %g; it must be in [%g, %g]",
                      optimizer->kind->name, key, value, low, high);
 }
@@ -179,7 +184,8 @@ enum status option_check_below(const struct optimizer *optimizer, size_t option,
                      optimizer->kind->name, optimizer->kind->options[option].key, value, low, high);
 }
 
-enum status option_check_boolean(const struct optimizer *optimizer, size_t option, struct error *err)
+enum status option_check_boolean(const struct optimizer *optimizer, size_t option,
+                                 struct error *err)
 {
     double value = optimizer->option[option];
 
@@ -230,7 +236,8 @@ DISPATCH_BODY void clip_body(float *y, const float *x, float bound, size_t count
         y[i] = below < -bound ? -bound : below; /* NaN stays NaN */
     }
 }
-DISPATCH_VARIANTS(clip, (float *y, const float *x, float bound, size_t count), (y, x, bound, count));
+DISPATCH_VARIANTS(clip, (float *y, const float *x, float bound, size_t count),
+                  (y, x, bound, count));
 
 DISPATCH_BODY void decay_body(float *y, const float *x, float decay, float lr, size_t count)
 {
@@ -241,10 +248,11 @@ DISPATCH_BODY void decay_body(float *y, const float *x, float decay, float lr, s
 DISPATCH_VARIANTS(decay, (float *y, const float *x, float decay, float lr, size_t count),
                   (y, x, decay, lr, count));
 
-/* Clips and decays piece by piece before the rule sees the numbers, so that rules have no second version of their loop. */
-static void apply_prepared(const struct optimizer *optimizer, const struct optimizer_scalars *scalars,
-                           const float *value_in, float *value_out, float *const *slots,
-                           const float *grad, size_t count)
+/* Clips and decays piece by piece before the rule sees the numbers, so that rules have no second
+ * version of their loop. */
+static void apply_prepared(const struct optimizer *optimizer,
+                           const struct optimizer_scalars *scalars, const float *value_in,
+                           float *value_out, float *const *slots, const float *grad, size_t count)
 {
     float clipvalue = (float)optimizer->option[OPTION_CLIPVALUE];
     float weight_decay = (float)optimizer->option[OPTION_WEIGHT_DECAY];
@@ -274,8 +282,8 @@ static void apply_prepared(const struct optimizer *optimizer, const struct optim
 }
 
 void optimizer_apply(const struct optimizer *optimizer, const struct optimizer_scalars *scalars,
-                     const float *value_in, float *value_out, float *const *slots, const float *grad,
-                     size_t count)
+                     const float *value_in, float *value_out, float *const *slots,
+                     const float *grad, size_t count)
 {
     if (optimizer->option[OPTION_CLIPVALUE] > 0.0 || optimizer->option[OPTION_WEIGHT_DECAY] > 0.0)
         apply_prepared(optimizer, scalars, value_in, value_out, slots, grad, count);

@@ -1,4 +1,4 @@
-/* What an optimizer is: a table row of functions that turn a gradient into a new value, block by block. */
+/* What an optimizer is: a table row of functions that turn a gradient into a new value. */
 #ifndef PARAMD_COMMON_OPTIM_OPTIMIZER_H
 #define PARAMD_COMMON_OPTIM_OPTIMIZER_H
 
@@ -55,10 +55,11 @@ struct optimizer {
 const struct optimizer_kind *const *optimizer_kinds(size_t *ret_count);
 
 /*
- * Sets up an optimizer by Keras's name (case does not matter) and options; those not given keep Keras's defaults.
+ * Sets up an optimizer by Keras's name (case does not matter) and options; those not given keep
+ * Keras's defaults.
  *
- * NOT_FOUND: no such optimizer (the message lists them, with "did you mean"). INVALID_ARGUMENT: an unknown
- * key or a value out of range. ret_optimizer is written on success only. Allocates nothing.
+ * NOT_FOUND: no such optimizer (the message lists them, with "did you mean"). INVALID_ARGUMENT: an
+ * unknown key or a value out of range. ret_optimizer is written on success only. Allocates nothing.
  */
 NODISCARD enum status optimizer_init(struct optimizer *ret_optimizer, const char *name,
                                      const struct optimizer_option *options, size_t option_count,
@@ -72,7 +73,8 @@ size_t optimizer_slot_count(const struct optimizer *optimizer);
 const char *optimizer_slot_name(const struct optimizer *optimizer, size_t slot);
 float optimizer_slot_initial(const struct optimizer *optimizer, size_t slot);
 
-/* step: number of this update, from 1. learning_rate: the one of this step, a float32 value held in a double. */
+/* step: number of this update, from 1. learning_rate: the one of this step, a float32 value held in
+ * a double. */
 void optimizer_begin_step(const struct optimizer *optimizer, uint64_t step, double learning_rate,
                           struct optimizer_scalars *ret_scalars);
 
@@ -83,9 +85,10 @@ void optimizer_begin_step(const struct optimizer *optimizer, uint64_t step, doub
  *   slots                slot_count arrays of (count) float32.
  *   grad                 (count) float32, mean over the batch; only read.
  *
- * The arithmetic is Keras 3's to the bit: float32, each operation rounded once, none contracted, denormals
- * taken as zero. The result of an element does not depend on count, alignment or vector width. The caller's
- * thread must flush denormals (kernels_flush_denormals in common/tensor/kernels.h). Allocates nothing.
+ * The arithmetic is Keras 3's to the bit: float32, each operation rounded once, none contracted,
+ * denormals taken as zero. The result of an element does not depend on count, alignment or vector
+ * width. The caller's thread must flush denormals (kernels_flush_denormals in
+ * common/tensor/kernels.h). Allocates nothing.
  */
 void optimizer_apply(const struct optimizer *optimizer, const struct optimizer_scalars *scalars,
                      const float *value_in, float *value_out, float *const *slots,

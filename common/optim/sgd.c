@@ -1,5 +1,6 @@
 /*
- * Stochastic gradient descent, with momentum and Nesterov's variant of it, in the order of Keras 3's operations:
+ * Stochastic gradient descent, with momentum and Nesterov's variant of it, in the order of Keras
+ * 3's operations:
  *
  *     momentum 0    w = w - g * lr
  *     else          m = m * momentum - g * lr;  w = w + m

@@ -1,4 +1,4 @@
-/* A whole file as bytes, and a file written whole: what the array formats here need of the file system. */
+/* A file read as bytes, and a file written whole, for the array formats here. */
 #ifndef PARAMD_COMMON_TENSOR_ARRAY_FILE_H
 #define PARAMD_COMMON_TENSOR_ARRAY_FILE_H
 
@@ -13,15 +13,16 @@ struct array_file {
 };
 
 /*
- * Maps a file. NOT_FOUND, PERMISSION_DENIED: as the words say; FAILED_PRECONDITION: not a regular file; UNKNOWN: any
- * other error of the system. Nobody may shorten the file while it is mapped.
+ * Maps a file. NOT_FOUND, PERMISSION_DENIED: as the words say; FAILED_PRECONDITION: not a regular
+ * file; UNKNOWN: any other error of the system. Nobody may shorten the file while it is mapped.
  */
-NODISCARD enum status array_file_open(struct array_file *ret_file, const char *path, struct error *err);
+NODISCARD enum status array_file_open(struct array_file *ret_file, const char *path,
+                                      struct error *err);
 void array_file_release(struct array_file *file);
 
 /*
- * Writes the pieces one behind the other into path: into a file beside it, which then takes its name, so that there is
- * never a half-written one. Errors as above; the old file stays as it was.
+ * Writes the pieces one behind the other into path: into a file beside it, which then takes its
+ * name, so that there is never a half-written one. Errors as above; the old file stays as it was.
  */
 struct array_file_piece {
     const void *data; /* may be NULL where size is 0 */

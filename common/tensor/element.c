@@ -6,22 +6,14 @@ static const struct {
     const char *name;
     size_t bytes;
 } types[] = {
-    [ELEMENT_INVALID] = {"invalid", 0},
-    [ELEMENT_BOOL] = {"BOOL", 1},
-    [ELEMENT_U8] = {"U8", 1},
-    [ELEMENT_I8] = {"I8", 1},
-    [ELEMENT_F8_E5M2] = {"F8_E5M2", 1},
-    [ELEMENT_F8_E4M3] = {"F8_E4M3", 1},
-    [ELEMENT_U16] = {"U16", 2},
-    [ELEMENT_I16] = {"I16", 2},
-    [ELEMENT_F16] = {"F16", 2},
-    [ELEMENT_BF16] = {"BF16", 2},
-    [ELEMENT_U32] = {"U32", 4},
-    [ELEMENT_I32] = {"I32", 4},
-    [ELEMENT_F32] = {"F32", 4},
-    [ELEMENT_U64] = {"U64", 8},
-    [ELEMENT_I64] = {"I64", 8},
-    [ELEMENT_F64] = {"F64", 8},
+    [ELEMENT_INVALID] = {"invalid", 0}, [ELEMENT_BOOL] = {"BOOL", 1},
+    [ELEMENT_U8] = {"U8", 1},           [ELEMENT_I8] = {"I8", 1},
+    [ELEMENT_F8_E5M2] = {"F8_E5M2", 1}, [ELEMENT_F8_E4M3] = {"F8_E4M3", 1},
+    [ELEMENT_U16] = {"U16", 2},         [ELEMENT_I16] = {"I16", 2},
+    [ELEMENT_F16] = {"F16", 2},         [ELEMENT_BF16] = {"BF16", 2},
+    [ELEMENT_U32] = {"U32", 4},         [ELEMENT_I32] = {"I32", 4},
+    [ELEMENT_F32] = {"F32", 4},         [ELEMENT_U64] = {"U64", 8},
+    [ELEMENT_I64] = {"I64", 8},         [ELEMENT_F64] = {"F64", 8},
 };
 enum { TYPE_COUNT = sizeof types / sizeof types[0] };
 

@@ -28,11 +28,13 @@ enum element_type {
 /* Bytes of one element; 0 for ELEMENT_INVALID. */
 size_t element_bytes(enum element_type type);
 
-/* The names of the safetensors format: "F32". element_named: ELEMENT_INVALID if there is none of that name. */
+/* The names of the safetensors format: "F32". element_named: ELEMENT_INVALID if there is none of
+ * that name. */
 const char *element_name(enum element_type type);
 enum element_type element_named(const char *name);
 
-/* The type of a variable's elements, and back; ELEMENT_INVALID and DTYPE_INVALID where there is none. */
+/* The type of a variable's elements, and back; ELEMENT_INVALID and DTYPE_INVALID where there is
+ * none. */
 enum element_type element_of_dtype(enum dtype dtype);
 enum dtype element_dtype(enum element_type type);
 

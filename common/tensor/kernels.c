@@ -127,7 +127,8 @@ DISPATCH_BODY void any_nonfinite_body(const float *x, size_t count, uint32_t *re
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, &x[i], sizeof bits);
-        /* Bit 31 is set by the addition only if all exponent bits were 1: no branch, so it stays a vector loop. */
+        /* Bit 31 is set by the addition only if all exponent bits were 1: no branch, so it stays a
+         * vector loop. */
         any |= (bits & FLOAT_EXPONENT_BITS) + 0x00800000u;
     }
     *ret_any = any & 0x80000000u;

@@ -1,4 +1,4 @@
-/* Loops over float32 arrays whose bits are promised: no contraction, element order, one result at any vector width. */
+/* Loops over float32 arrays whose bits are promised: one result at any vector width. */
 #ifndef PARAMD_COMMON_TENSOR_KERNELS_H
 #define PARAMD_COMMON_TENSOR_KERNELS_H
 
@@ -6,17 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Vector widths the dispatch knows; PARAMD_KERNELS=sse2|avx2|avx512 caps the choice (read by main(), see kernels_limit). */
+/* Vector widths the dispatch knows; PARAMD_KERNELS=sse2|avx2|avx512 caps the choice (read by
+ * main(), see kernels_limit). */
 enum kernels_width { KERNELS_SSE2, KERNELS_AVX2, KERNELS_AVX512 };
 
-/* Caps the width used from now on; the CPU's own limit still holds. Not thread-safe: call it first in main(). */
+/* Caps the width used from now on; the CPU's own limit still holds. Not thread-safe: call it first
+ * in main(). */
 void kernels_limit(enum kernels_width widest);
 enum kernels_width kernels_width(void);
 const char *kernels_width_name(enum kernels_width width);
 /* "sse2" -> KERNELS_SSE2; false: no such name, ret_width is not written. */
 bool kernels_width_named(const char *name, enum kernels_width *ret_width);
 
-/* Denormals count as zero in this thread (FTZ and DAZ), as in TensorFlow. Every computing thread calls it first. */
+/* Denormals count as zero in this thread (FTZ and DAZ), as in TensorFlow. Every computing thread
+ * calls it first. */
 void kernels_flush_denormals(void);
 
 /* y = a * x. x and y may be the same array. */

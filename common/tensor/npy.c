@@ -129,9 +129,9 @@ static enum status parse_order(struct text *text, struct error *err)
     if (take(text, "True"))
         return error_set(err, STATUS_UNIMPLEMENTED,
                          "it is in Fortran order; save it with numpy.ascontiguousarray");
-    return take(text, "False") ? STATUS_OK
-                               : error_set(err, STATUS_INVALID_ARGUMENT,
-                                           "fortran_order is neither True nor False");
+    return take(text, "False")
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID_ARGUMENT, "fortran_order is neither True nor False");
 }
 
 static bool is_key(const char *text, size_t length, const char *key)
@@ -271,11 +271,12 @@ enum status npy_make_header(enum element_type type, size_t rank, const uint64_t 
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "write an .npy file of type %s and rank %zu: not possible",
                          element_name(type), rank);
-    length = (size_t)snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': (",
-                              descr_of(type));
+    length = (size_t)snprintf(text, sizeof text,
+                              "{'descr': '%s', 'fortran_order': False, 'shape': (", descr_of(type));
     for (size_t i = 0; i < rank; i++) /* "(3,)" and "(2, 3)", as Python writes them */
         length += (size_t)snprintf(text + length, sizeof text - length, "%s%llu%s", i ? " " : "",
-                                   (unsigned long long)shape[i], i + 1 < rank || rank == 1 ? "," : "");
+                                   (unsigned long long)shape[i],
+                                   i + 1 < rank || rank == 1 ? "," : "");
     length += (size_t)snprintf(text + length, sizeof text - length, "), }");
     /* The last byte is a line feed. */
     size = (VERSION_1_PREFIX + length + 1 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -302,7 +303,8 @@ enum status npy_save(const char *path, enum element_type type, size_t rank, cons
         return error_wrap(err, "write '%s'", path);
     for (size_t i = 0; i < rank; i++) {
         if (__builtin_mul_overflow(bytes, shape[i], &bytes))
-            return error_set(err, STATUS_INVALID_ARGUMENT, "write '%s': its shape is too large", path);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "write '%s': its shape is too large",
+                             path);
     }
     pieces[1].size = (size_t)bytes;
     return array_file_write(path, pieces, 2, err);

@@ -22,18 +22,22 @@ struct npy {
 };
 
 /*
- * Reads the bytes of a whole file (format versions 1 to 3), which are borrowed until npy_release. INVALID_ARGUMENT: not
- * the format, or cut off; UNIMPLEMENTED: a dtype other than '<f4', '<f8', '<i4', '<i8', '|u1', or Fortran order.
+ * Reads the bytes of a whole file (format versions 1 to 3), which are borrowed until npy_release.
+ * INVALID_ARGUMENT: not the format, or cut off; UNIMPLEMENTED: a dtype other than '<f4', '<f8',
+ * '<i4', '<i8', '|u1', or Fortran order.
  *
  * Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  */
-NODISCARD enum status npy_parse(struct npy *ret_npy, const void *bytes, size_t size, struct error *err);
+NODISCARD enum status npy_parse(struct npy *ret_npy, const void *bytes, size_t size,
+                                struct error *err);
 
-/* The same for a file, which is mapped. Also the errors of array_file_open; each message names the path. */
+/* The same for a file, which is mapped. Also the errors of array_file_open; each message names the
+ * path. */
 NODISCARD enum status npy_open(struct npy *ret_npy, const char *path, struct error *err);
 void npy_release(struct npy *npy);
 
-/* What stands in front of the data (version 1.0): a multiple of 64 bytes. The type must be one of those above. */
+/* What stands in front of the data (version 1.0): a multiple of 64 bytes. The type must be one of
+ * those above. */
 NODISCARD enum status npy_make_header(enum element_type type, size_t rank, const uint64_t *shape,
                                       uint8_t ret_header[NPY_HEADER_BYTES_MAX], size_t *ret_size,
                                       struct error *err);

@@ -1,7 +1,8 @@
 /*
- * Blocks are dealt like cards: sorted by bytes, largest first, one to each of the 240 partitions in turn. All blocks
- * of a variable but the last have the same size, so a variable is at most two runs of equal cards that lie together
- * in the sorted deck. The place of a block in the deck (its rank) is thus a sum, and nothing is stored for a block.
+ * Blocks are dealt like cards: sorted by bytes, largest first, one to each of the 240 partitions in
+ * turn. All blocks of a variable but the last have the same size, so a variable is at most two runs
+ * of equal cards that lie together in the sorted deck. The place of a block in the deck (its rank)
+ * is thus a sum, and nothing is stored for a block.
  */
 #include "common/tensor/placement.h"
 
@@ -47,7 +48,8 @@ static uint32_t entry_blocks(const struct placement_entry *entry)
     return entry->full_count + (tail_elements(entry) != 0);
 }
 
-/* How many ranks below `rank` fall to a server: whole rounds over the partitions, then a part of one. */
+/* How many ranks below `rank` fall to a server: whole rounds over the partitions, then a part of
+ * one. */
 static uint32_t count_before(const struct placement *placement, uint32_t rank, uint32_t server)
 {
     uint32_t servers = placement->server_count;
@@ -153,7 +155,8 @@ static void index_blocks(struct placement *placement)
         if (tail_elements(entry) > 0) {
             uint32_t server = server_of_rank(placement, entry->tail_rank);
             after[server]++;
-            placement->server_bytes[server] += (uint64_t)tail_elements(entry) * entry->element_bytes;
+            placement->server_bytes[server] += (uint64_t)tail_elements(entry) *
+                                               entry->element_bytes;
         }
     }
 }
@@ -205,7 +208,8 @@ void placement_release(struct placement *placement)
     *placement = (struct placement){0};
 }
 
-/* The place of a variable in the arrays; variable_count if it is not placed (smaller ids wrap to large numbers). */
+/* The place of a variable in the arrays; variable_count if it is not placed (smaller ids wrap to
+ * large numbers). */
 static size_t row_of(const struct placement *placement, uint32_t variable)
 {
     uint32_t row = variable - placement->first_id;
@@ -232,13 +236,15 @@ uint32_t placement_block_count(const struct placement *placement, uint32_t varia
     return row < placement->variable_count ? entry_blocks(&placement->entries[row]) : 0;
 }
 
-uint64_t placement_first_element(const struct placement *placement, uint32_t variable, uint32_t block)
+uint64_t placement_first_element(const struct placement *placement, uint32_t variable,
+                                 uint32_t block)
 {
     assert(placement_has(placement, variable, block));
     return (uint64_t)block * BLOCK_ELEMENTS_MAX;
 }
 
-uint32_t placement_element_count(const struct placement *placement, uint32_t variable, uint32_t block)
+uint32_t placement_element_count(const struct placement *placement, uint32_t variable,
+                                 uint32_t block)
 {
     const struct placement_entry *entry = entry_of(placement, variable, block);
 
@@ -257,7 +263,8 @@ static uint32_t rank_of(const struct placement_entry *entry, uint32_t block)
     return block < entry->full_count ? entry->full_rank + block : entry->tail_rank;
 }
 
-uint32_t placement_partition_of(const struct placement *placement, uint32_t variable, uint32_t block)
+uint32_t placement_partition_of(const struct placement *placement, uint32_t variable,
+                                uint32_t block)
 {
     return rank_of(entry_of(placement, variable, block), block) % PLACEMENT_PARTITIONS;
 }
@@ -290,7 +297,8 @@ uint32_t placement_index_of(const struct placement *placement, uint32_t variable
                       server);
 }
 
-/* The last row whose first index on this server is at most `index`: it has a block there, as later rows start beyond. */
+/* The last row whose first index on this server is at most `index`: it has a block there, as later
+ * rows start beyond. */
 static size_t row_of_index(const struct placement *placement, uint32_t server, uint32_t index)
 {
     size_t low = 0, high = placement->variable_count; /* the row is in [low, high) */
@@ -317,7 +325,8 @@ struct placement_block placement_block_at(const struct placement *placement, uin
     entry = &placement->entries[row];
     wanted = index - placement->first_index[row * placement->server_count + server];
     high = entry->full_count;
-    while (low < high) { /* the first block with more than `wanted` of this server's up to and with it; else the tail */
+    /* the first block with more than `wanted` of this server's up to and with it; else the tail */
+    while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (count_full(placement, entry, middle + 1, server) > wanted)
             high = middle;
@@ -346,14 +355,16 @@ bool placement_next_of_variable(const struct placement *placement, uint32_t serv
     return false;
 }
 
-/* The first block at or after (row, block) on a server; variables without one there are passed over unseen. */
-static bool find_from(const struct placement *placement, uint32_t server, size_t row, uint32_t block,
-                      struct placement_block *ret_block)
+/* The first block at or after (row, block) on a server; variables without one there are passed over
+ * unseen. */
+static bool find_from(const struct placement *placement, uint32_t server, size_t row,
+                      uint32_t block, struct placement_block *ret_block)
 {
     for (; row < placement->variable_count; row++, block = 0) {
         uint32_t variable = placement->first_id + (uint32_t)row;
         size_t at = row * placement->server_count + server;
-        bool has_any = placement->first_index[at + placement->server_count] > placement->first_index[at];
+        bool has_any = placement->first_index[at + placement->server_count] >
+                       placement->first_index[at];
 
         if (has_any && placement_next_of_variable(placement, server, variable, block, &block)) {
             *ret_block = (struct placement_block){variable, block};
@@ -373,6 +384,8 @@ bool placement_first(const struct placement *placement, uint32_t server,
 bool placement_next(const struct placement *placement, uint32_t server,
                     struct placement_block *block)
 {
-    assert(server < placement->server_count && placement_has(placement, block->variable, block->block));
-    return find_from(placement, server, row_of(placement, block->variable), block->block + 1, block);
+    assert(server < placement->server_count &&
+           placement_has(placement, block->variable, block->block));
+    return find_from(placement, server, row_of(placement, block->variable), block->block + 1,
+                     block);
 }

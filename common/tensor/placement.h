@@ -1,4 +1,4 @@
-/* Which server owns which block: a pure function of the list of variables, computed alike by servers and clients. */
+/* Which server owns which block: computed alike by servers and clients from the variables. */
 #ifndef PARAMD_COMMON_TENSOR_PLACEMENT_H
 #define PARAMD_COMMON_TENSOR_PLACEMENT_H
 
@@ -11,8 +11,10 @@
 #include <stdint.h>
 
 enum {
-    BLOCK_ELEMENTS_MAX = LIMIT_BLOCK_ELEMENTS, /* consecutive elements; the last block of a variable has fewer */
-    PLACEMENT_PARTITIONS = 240, /* virtual shards, even over 1 to 6 servers; partition p lives on server p mod S */
+    /* consecutive elements; the last block of a variable has fewer */
+    BLOCK_ELEMENTS_MAX = LIMIT_BLOCK_ELEMENTS,
+    /* virtual shards, even over 1 to 6 servers; partition p lives on server p mod S */
+    PLACEMENT_PARTITIONS = 240,
 };
 
 struct placement_variable {
@@ -29,10 +31,12 @@ struct placement_block {
 
 struct placement_entry;
 
-/* Blocks sorted by bytes (largest first, ties by id and number) are dealt over the partitions in turn. */
+/* Blocks sorted by bytes (largest first, ties by id and number) are dealt over the partitions in
+ * turn. */
 struct placement {
     struct placement_entry *entries; /* owned; one a variable */
-    uint32_t *first_index; /* owned; [row * server_count + server]: blocks of earlier variables on that server */
+    /* owned; [row * server_count + server]: blocks of earlier variables on that server */
+    uint32_t *first_index;
     uint64_t *server_bytes; /* owned; value bytes on each server */
     size_t variable_count;
     uint32_t first_id;
@@ -41,12 +45,12 @@ struct placement {
 };
 
 /*
- * Places the blocks of all variables. ids count up by one from variables[0].id (whatever that is), as the registry
- * gives them. No variable at all is allowed.
+ * Places the blocks of all variables. ids count up by one from variables[0].id (whatever that is),
+ * as the registry gives them. No variable at all is allowed.
  *
  * INVALID_ARGUMENT: a dtype without a size, ids that are not consecutive, server_count outside
- * 1..LIMIT_SERVERS. RESOURCE_EXHAUSTED: more than LIMIT_VARIABLES or LIMIT_BLOCKS, or no memory. Takes
- * O(variables * servers) memory and time, whatever the number of blocks.
+ * 1..LIMIT_SERVERS. RESOURCE_EXHAUSTED: more than LIMIT_VARIABLES or LIMIT_BLOCKS, or no memory.
+ * Takes O(variables * servers) memory and time, whatever the number of blocks.
  */
 NODISCARD enum status placement_init(struct placement *ret_placement,
                                      const struct placement_variable *variables, size_t count,
@@ -60,13 +64,16 @@ bool placement_has(const struct placement *placement, uint32_t variable, uint32_
 uint32_t placement_block_count(const struct placement *placement, uint32_t variable);
 
 /* The elements of a block: first (row-major index) and count (1..BLOCK_ELEMENTS_MAX). */
-uint64_t placement_first_element(const struct placement *placement, uint32_t variable, uint32_t block);
-uint32_t placement_element_count(const struct placement *placement, uint32_t variable, uint32_t block);
+uint64_t placement_first_element(const struct placement *placement, uint32_t variable,
+                                 uint32_t block);
+uint32_t placement_element_count(const struct placement *placement, uint32_t variable,
+                                 uint32_t block);
 size_t placement_block_bytes(const struct placement *placement, uint32_t variable, uint32_t block);
 
 /* The server that owns a block, and its partition. O(1). */
 uint32_t placement_server_of(const struct placement *placement, uint32_t variable, uint32_t block);
-uint32_t placement_partition_of(const struct placement *placement, uint32_t variable, uint32_t block);
+uint32_t placement_partition_of(const struct placement *placement, uint32_t variable,
+                                uint32_t block);
 
 /*
  * The blocks of one server in their fixed order (variable id, then block number) have the indexes
@@ -83,16 +90,19 @@ struct placement_block placement_block_at(const struct placement *placement, uin
                                           uint32_t index);
 
 /*
- * Walks over the blocks of one server in index order. Start with placement_first; false: there is no (further) block.
+ * Walks over the blocks of one server in index order. Start with placement_first; false: there is
+ * no (further) block.
  *
- *     for (bool more = placement_first(p, server, &at); more; more = placement_next(p, server, &at))
+ *     for (bool more = placement_first(p, server, &at); more; more = placement_next(p, server,
+ * &at))
  */
 bool placement_first(const struct placement *placement, uint32_t server,
                      struct placement_block *ret_block);
 bool placement_next(const struct placement *placement, uint32_t server,
                     struct placement_block *block);
 
-/* The same over the blocks of one variable: the first of them at or after `from` on that server, or false. */
+/* The same over the blocks of one variable: the first of them at or after `from` on that server, or
+ * false. */
 bool placement_next_of_variable(const struct placement *placement, uint32_t server,
                                 uint32_t variable, uint32_t from, uint32_t *ret_block);
 

@@ -4,12 +4,14 @@
 #include <string.h>
 
 enum {
-    GROUP_ELEMENTS = 4,             /* a block of the generator makes four numbers */
-    TRUNCATED_BLOCKS_PER_GROUP = 256, /* from the start of one group of truncated numbers to the next one */
+    GROUP_ELEMENTS = 4, /* a block of the generator makes four numbers */
+    /* from the start of one group of truncated numbers to the next one */
+    TRUNCATED_BLOCKS_PER_GROUP = 256,
 };
 
 static const float TRUNCATION_BOUND = 2.0f; /* standard deviations */
-static const float SMALLEST_UNIFORM = 1e-7f; /* below it the logarithm of a normal number is taken of this */
+/* below it the logarithm of a normal number is taken of this */
+static const float SMALLEST_UNIFORM = 1e-7f;
 
 /* The low 23 bits of a word as the mantissa of a number in [1, 2), less 1. */
 static float unit_uniform(uint32_t word)
@@ -21,7 +23,8 @@ static float unit_uniform(uint32_t word)
     return value - 1.0f;
 }
 
-/* Box and Muller's two normal numbers from two words, sine first. The angle is a product in double, rounded once. */
+/* Box and Muller's two normal numbers from two words, sine first. The angle is a product in double,
+ * rounded once. */
 static void normal_pair(uint32_t word_radius, uint32_t word_angle, float ret_pair[2])
 {
     float u = unit_uniform(word_radius);
@@ -57,8 +60,9 @@ static void normal_group(const struct rng_philox *stream, uint64_t group,
 }
 
 /*
- * Keeps the first four numbers inside the bound. 95 of 100 are, so that one block in hundreds needs a third one; if all
- * blocks up to the next group had too few (no stream is known to), the rest would be zeros.
+ * Keeps the first four numbers inside the bound. 95 of 100 are, so that one block in hundreds needs
+ * a third one; if all blocks up to the next group had too few (no stream is known to), the rest
+ * would be zeros.
  */
 static void truncated_group(const struct rng_philox *stream, uint64_t group,
                             float ret_group[GROUP_ELEMENTS])

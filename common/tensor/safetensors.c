@@ -95,8 +95,8 @@ static enum status parse_metadata(json_t *metadata, struct safetensors *safetens
         if (!json_is_string(value))
             return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the value of '%.64s' is no text",
                              METADATA_KEY, key);
-        safetensors->metadata[safetensors->metadata_count++] =
-            (struct safetensors_text){key, json_string_value(value)};
+        safetensors->metadata[safetensors->metadata_count++] = (struct safetensors_text){
+            key, json_string_value(value)};
     }
     return STATUS_OK;
 }
@@ -136,8 +136,8 @@ static enum status check_cover(struct placed *placed, size_t count, uint64_t dat
     return STATUS_OK;
 }
 
-static enum status parse_entries(json_t *root, struct safetensors *safetensors, struct placed *placed,
-                                 size_t *ret_count, struct error *err)
+static enum status parse_entries(json_t *root, struct safetensors *safetensors,
+                                 struct placed *placed, size_t *ret_count, struct error *err)
 {
     size_t count = 0;
     const char *key;
@@ -202,9 +202,10 @@ static enum status load_header(const uint8_t *bytes, size_t size, uint64_t *ret_
                          "%zu bytes are too short for a safetensors file", size);
     header_bytes = bytes_get_u64(bytes);
     if (header_bytes > SAFETENSORS_HEADER_BYTES_MAX || header_bytes > size - LENGTH_BYTES)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "not a safetensors file, or cut off: a header of %llu bytes in a file of %zu",
-                         (unsigned long long)header_bytes, size);
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "not a safetensors file, or cut off: a header of %llu bytes in a file of %zu",
+            (unsigned long long)header_bytes, size);
     if (header_bytes == 0 || bytes[LENGTH_BYTES] != '{')
         return error_set(err, STATUS_INVALID_ARGUMENT, "the header does not begin with '{'");
     root = json_loadb((const char *)bytes + LENGTH_BYTES, header_bytes, JSON_REJECT_DUPLICATES,
@@ -238,7 +239,8 @@ enum status safetensors_parse(struct safetensors *ret_safetensors, const void *b
     return status;
 }
 
-enum status safetensors_open(struct safetensors *ret_safetensors, const char *path, struct error *err)
+enum status safetensors_open(struct safetensors *ret_safetensors, const char *path,
+                             struct error *err)
 {
     struct array_file file;
     enum status status = array_file_open(&file, path, err);

@@ -26,7 +26,8 @@ static int compare_texts(const void *left, const void *right)
 }
 
 /* Sets element_count and the bytes of one array. */
-static enum status measure(struct safetensors_tensor *tensor, uint64_t *ret_bytes, struct error *err)
+static enum status measure(struct safetensors_tensor *tensor, uint64_t *ret_bytes,
+                           struct error *err)
 {
     uint64_t bytes;
 
@@ -42,8 +43,7 @@ static enum status measure(struct safetensors_tensor *tensor, uint64_t *ret_byte
                                    &tensor->element_count) ||
             __builtin_mul_overflow(bytes, tensor->shape[i], &bytes))
             return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "write array '%.200s': its shape is too large",
-                             tensor->name);
+                             "write array '%.200s': its shape is too large", tensor->name);
     }
     *ret_bytes = bytes;
     return STATUS_OK;
@@ -103,12 +103,13 @@ static enum status add_metadata(json_t *root, const struct safetensors_text *met
         return error_no_memory(err, "the metadata of a safetensors file");
     for (size_t i = 0; i < count; i++) {
         if (json_object_get(object, metadata[i].key))
-            return error_set(err, STATUS_INVALID_ARGUMENT, "write metadata: key '%.64s' is given twice",
-                             metadata[i].key);
-        if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
             return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "write metadata '%.64s': key or value is no UTF-8, or no memory is left",
-                             metadata[i].key);
+                             "write metadata: key '%.64s' is given twice", metadata[i].key);
+        if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
+            return error_set(
+                err, STATUS_INVALID_ARGUMENT,
+                "write metadata '%.64s': key or value is no UTF-8, or no memory is left",
+                metadata[i].key);
     }
     return STATUS_OK;
 }
@@ -117,26 +118,24 @@ static enum status add_metadata(json_t *root, const struct safetensors_text *met
 static enum status lay_out(const json_t *root, uint8_t **ret_header, size_t *ret_size,
                            struct error *err)
 {
-    char *text = json_dumps(root, JSON_COMPACT);
-    size_t length, size;
+    size_t length = json_dumpb(root, NULL, 0, JSON_COMPACT);
+    size_t size = (LENGTH_BYTES + length + SAFETENSORS_ALIGNMENT - 1) / SAFETENSORS_ALIGNMENT *
+                  SAFETENSORS_ALIGNMENT;
     uint8_t *header;
 
-    if (!text)
-        return error_no_memory(err, "the header of a safetensors file");
-    length = strlen(text);
-    size = (LENGTH_BYTES + length + SAFETENSORS_ALIGNMENT - 1) / SAFETENSORS_ALIGNMENT *
-           SAFETENSORS_ALIGNMENT;
-    header = size - LENGTH_BYTES <= SAFETENSORS_HEADER_BYTES_MAX ? alloc_array(size, 1) : NULL;
-    if (!header) {
-        free(text);
+    if (size - LENGTH_BYTES > SAFETENSORS_HEADER_BYTES_MAX)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                         "write a safetensors header of %zu bytes: more than %d, or no memory left",
-                         size, SAFETENSORS_HEADER_BYTES_MAX);
-    }
+                         "a safetensors header of %zu bytes: there may be at most %d", size,
+                         SAFETENSORS_HEADER_BYTES_MAX);
+    header = length > 0 ? alloc_array(size, 1) : NULL;
+    if (!header)
+        return error_no_memory(err, "the header of a safetensors file");
     bytes_put_u64(header, size - LENGTH_BYTES);
-    memcpy(header + LENGTH_BYTES, text, length);
-    memset(header + LENGTH_BYTES + length, ' ', size - LENGTH_BYTES - length);
-    free(text);
+    memset(header + LENGTH_BYTES, ' ', size - LENGTH_BYTES);
+    if (json_dumpb(root, (char *)header + LENGTH_BYTES, length, JSON_COMPACT) != length) {
+        alloc_free(header);
+        return error_no_memory(err, "the header of a safetensors file");
+    }
     *ret_header = header;
     *ret_size = size;
     return STATUS_OK;

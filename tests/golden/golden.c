@@ -68,8 +68,8 @@ enum golden_outcome golden_each_variant(struct golden_case *golden,
     if (skipped == count)
         return golden_skip(golden, "%s", reason);
     if (skipped > 0)
-        snprintf(golden->message, sizeof golden->message, "%zu of %zu variants not run: %s", skipped,
-                 count, reason);
+        snprintf(golden->message, sizeof golden->message, "%zu of %zu variants not run: %s",
+                 skipped, count, reason);
     return GOLDEN_PASSED;
 }
 
@@ -134,7 +134,8 @@ static struct element element_at(enum element_type type, const void *data, size_
     return element;
 }
 
-static bool equal(const json_t *compare, const struct element *expected, const struct element *actual)
+static bool equal(const json_t *compare, const struct element *expected,
+                  const struct element *actual)
 {
     double relative, absolute;
 
@@ -153,8 +154,8 @@ static bool equal(const json_t *compare, const struct element *expected, const s
     return fabs(actual->value - expected->value) <= absolute + relative * fabs(expected->value);
 }
 
-static void say_difference(struct golden_case *golden, const char *name, size_t index, size_t differing,
-                           size_t count, const struct element *expected,
+static void say_difference(struct golden_case *golden, const char *name, size_t index,
+                           size_t differing, size_t count, const struct element *expected,
                            const struct element *actual)
 {
     if (expected->is_float)

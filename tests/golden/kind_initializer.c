@@ -7,7 +7,8 @@
 
 enum { ARGUMENTS_MAX = 4 };
 
-static const char *const argument_keys[ARGUMENTS_MAX + 1] = {"scale", "value", "mean", "stddev", NULL};
+static const char *const argument_keys[ARGUMENTS_MAX + 1] = {"scale", "value", "mean", "stddev",
+                                                             NULL};
 static const char *const range_keys[] = {"minval", "maxval", NULL};
 
 static size_t read_arguments(json_t *config, const char *const *keys,
@@ -52,12 +53,13 @@ static enum golden_outcome fill_and_compare(struct golden_case *golden, json_t *
 
     if (!values || !output)
         golden_fail(golden, "out of memory, or the variant has no output");
-    else if (initializer_fill(initializer, DTYPE_FLOAT32, 0, first_part, values, &err) != STATUS_OK ||
+    else if (initializer_fill(initializer, DTYPE_FLOAT32, 0, first_part, values, &err) !=
+                 STATUS_OK ||
              initializer_fill(initializer, DTYPE_FLOAT32, first_part, count - first_part,
                               values + first_part, &err) != STATUS_OK)
         golden_fail(golden, "%s", err.message);
-    else if (golden_compare(golden, json_object_get(variant, "compare"), output, ELEMENT_F32, values,
-                            count))
+    else if (golden_compare(golden, json_object_get(variant, "compare"), output, ELEMENT_F32,
+                            values, count))
         outcome = GOLDEN_PASSED;
     alloc_free(values);
     return outcome;
@@ -83,11 +85,10 @@ static enum golden_outcome run_variant(struct golden_case *golden, json_t *varia
         return golden_skip(golden, "initial values in another dtype than float32");
     count = read_arguments(config, argument_keys, arguments, 0);
     count = read_arguments(config, range_keys, arguments, count);
-    status = initializer_named(name, arguments, count,
-                               json_string_value(json_object_get(config, "mode")),
-                               json_string_value(json_object_get(config, "distribution")), shape,
-                               rank, (int64_t)json_integer_value(json_object_get(config, "seed")),
-                               &initializer, &err);
+    status = initializer_named(
+        name, arguments, count, json_string_value(json_object_get(config, "mode")),
+        json_string_value(json_object_get(config, "distribution")), shape, rank,
+        (int64_t)json_integer_value(json_object_get(config, "seed")), &initializer, &err);
     if (status == STATUS_NOT_FOUND)
         return golden_skip(golden, "initializer %s", name);
     if (status != STATUS_OK)

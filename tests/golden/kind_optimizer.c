@@ -23,8 +23,8 @@ struct run {
 };
 
 /* Options of Keras that need more than one block of one variable, or that are not built. */
-static const char *const not_built[] = {"clipnorm",     "global_clipnorm",
-                                        "use_ema",      "ema_overwrite_frequency",
+static const char *const not_built[] = {"clipnorm",          "global_clipnorm",
+                                        "use_ema",           "ema_overwrite_frequency",
                                         "loss_scale_factor", "gradient_accumulation_steps"};
 
 /* Not of the update rule: the object's name, and a setting that counts only with use_ema. */
@@ -193,8 +193,8 @@ static bool is_recorded(const struct run *run, json_int_t step)
 }
 
 /*
- * Writes the rows of a sparse gradient into a dense one of zeros, as a server does. A row that is given twice is another
- * matter: Keras adds up its squares one by one, where we square the sum.
+ * Writes the rows of a sparse gradient into a dense one of zeros, as a server does. A row that is
+ * given twice is another matter: Keras adds up its squares one by one, where we square the sum.
  */
 static enum golden_outcome scatter_rows(struct run *run, const struct safetensors_tensor *indices,
                                         const struct safetensors_tensor *rows, float *grad,
@@ -224,8 +224,8 @@ static enum golden_outcome scatter_rows(struct run *run, const struct safetensor
     return outcome;
 }
 
-static enum golden_outcome read_gradient(struct run *run, json_int_t step, size_t index, float *grad,
-                                         size_t count)
+static enum golden_outcome read_gradient(struct run *run, json_int_t step, size_t index,
+                                         float *grad, size_t count)
 {
     const struct safetensors_tensor *indices, *tensor;
     char name[NAME_BYTES];
@@ -238,8 +238,8 @@ static enum golden_outcome read_gradient(struct run *run, json_int_t step, size_
     if (indices)
         return scatter_rows(run, indices, tensor, grad, count);
     if (tensor->type != ELEMENT_F32 || tensor->element_count != count)
-        return golden_fail(run->golden, "gradient %zu of step %lld does not fit its variable", index,
-                           (long long)step);
+        return golden_fail(run->golden, "gradient %zu of step %lld does not fit its variable",
+                           index, (long long)step);
     memcpy(grad, tensor->data, count * sizeof *grad);
     return GOLDEN_PASSED;
 }

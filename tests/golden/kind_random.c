@@ -1,4 +1,5 @@
-/* The generator, its streams, and the float32 arrays that TensorFlow's stateless functions draw from them. */
+/* The generator, its streams, and the float32 arrays that TensorFlow's stateless functions draw
+ * from them. */
 #include "common/base/alloc.h"
 #include "common/base/rng.h"
 #include "common/tensor/random.h"
@@ -21,7 +22,8 @@ static enum golden_outcome run_blocks(struct golden_case *golden, json_t *varian
     size_t blocks = (size_t)json_integer_value(json_object_get(config, "blocks"));
     uint32_t words[BLOCKS_MAX * 4];
     struct rng_philox rng = {
-        .counter = {word_at(counter, 0), word_at(counter, 1), word_at(counter, 2), word_at(counter, 3)},
+        .counter = {word_at(counter, 0), word_at(counter, 1), word_at(counter, 2),
+                    word_at(counter, 3)},
         .key = {word_at(key, 0), word_at(key, 1)},
     };
 
@@ -50,11 +52,11 @@ static enum golden_outcome run_seed_pair(struct golden_case *golden, json_t *var
     const json_t *compare = json_object_get(variant, "compare");
     const char *key_name = json_string_value(json_array_get(outputs, 0));
     const char *counter_name = json_string_value(json_array_get(outputs, 1));
-    struct rng_philox rng =
-        rng_stateless((int64_t)join(word_at(words, 0), word_at(words, 1)),
-                      (int64_t)join(word_at(words, 2), word_at(words, 3)));
+    struct rng_philox rng = rng_stateless((int64_t)join(word_at(words, 0), word_at(words, 1)),
+                                          (int64_t)join(word_at(words, 2), word_at(words, 3)));
     uint64_t key = join(rng.key[0], rng.key[1]);
-    uint64_t counter[2] = {join(rng.counter[0], rng.counter[1]), join(rng.counter[2], rng.counter[3])};
+    uint64_t counter[2] = {join(rng.counter[0], rng.counter[1]),
+                           join(rng.counter[2], rng.counter[3])};
 
     (void)index;
     if (!key_name || !counter_name)
@@ -66,8 +68,8 @@ static enum golden_outcome run_seed_pair(struct golden_case *golden, json_t *var
 }
 
 /* Draws one array by the last part of the function's name; false: no such function. */
-static bool draw(const char *function, json_t *config, const struct rng_philox *stream, float *values,
-                 size_t count)
+static bool draw(const char *function, json_t *config, const struct rng_philox *stream,
+                 float *values, size_t count)
 {
     float mean = (float)json_number_value(json_object_get(config, "mean"));
     float stddev = (float)json_number_value(json_object_get(config, "stddev"));

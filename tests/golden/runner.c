@@ -1,7 +1,8 @@
 /*
- * golden-runner [--verbose] PATH...: runs the cases in folders, and in folders below them; a path may also be one
- * case. A line for each case that fails or is skipped, then "N passed, N failed, N skipped". Exit code 0: none failed
- * and some passed; 1: otherwise; 2: wrong use. PARAMD_KERNELS=sse2|avx2|avx512 caps the vector width.
+ * golden-runner [--verbose] PATH...: runs the cases in folders, and in folders below them; a path
+ * may also be one case. A line for each case that fails or is skipped, then "N passed, N failed, N
+ * skipped". Exit code 0: none failed and some passed; 1: otherwise; 2: wrong use.
+ * PARAMD_KERNELS=sse2|avx2|avx512 caps the vector width.
  */
 #include "common/base/alloc.h"
 #include "common/tensor/kernels.h"
@@ -74,9 +75,9 @@ static bool run_folder(const char *folder, int depth, struct totals *totals)
             else if (cut_suffix(path))
                 run_case(path, totals);
         }
-        free(names[i]);
+        free(names[i]); /* lint: scandir's memory */
     }
-    free(names);
+    free(names); /* lint: scandir's memory */
     return true;
 }
 
