@@ -59,7 +59,8 @@ static struct word take_apart(const struct options *options, const char *text)
     return word;
 }
 
-/* Looks ahead for --help and --version, so that the help shows defaults and nothing is complained about. */
+/* Looks ahead for --help and --version, so that the help shows defaults and nothing is complained
+ * about. */
 static enum options_wish find_wish(const struct options *options, int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
@@ -124,7 +125,8 @@ static enum status store_flag(const struct option *row, const char *text, const 
     return STATUS_OK;
 }
 
-/* One option at argv[index] and its value, which may be the next word; ret_used counts the words. */
+/* One option at argv[index] and its value, which may be the next word; ret_used counts the words.
+ * */
 static enum status parse_option(const struct options *options, int argc, char **argv, int index,
                                 int *ret_used, struct error *err)
 {
@@ -170,8 +172,8 @@ static enum status fill_from_environment(const struct options *options, const bo
                 return status;
         } else if (row->required) {
             options_value_name(row, name, sizeof name);
-            return error_set(err, STATUS_INVALID_ARGUMENT, "--%s %s is required%s%s", row->name, name,
-                             row->environment ? ", or " : "",
+            return error_set(err, STATUS_INVALID_ARGUMENT, "--%s %s is required%s%s", row->name,
+                             name, row->environment ? ", or " : "",
                              row->environment ? row->environment : "");
         }
     }
@@ -186,7 +188,8 @@ static enum status check_arguments(const struct options *options,
     if (arguments->count < options->arguments_min)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s is missing; --help shows the use", name);
     if (arguments->count > options->arguments_max)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "'%s' belongs to no option; --help shows the use",
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "'%s' belongs to no option; --help shows the use",
                          arguments->words[options->arguments_max]);
     return STATUS_OK;
 }
@@ -201,8 +204,8 @@ enum status options_parse(const struct options *options, int argc, char **argv,
     int index = 1;
 
     if (options->row_count > ROWS_MAX)
-        return error_set(err, STATUS_INTERNAL, "%zu rows of options, %d at most", options->row_count,
-                         ROWS_MAX);
+        return error_set(err, STATUS_INTERNAL, "%zu rows of options, %d at most",
+                         options->row_count, ROWS_MAX);
     *ret_wish = find_wish(options, argc, argv);
     if (*ret_wish != OPTIONS_RUN)
         return STATUS_OK;
@@ -223,7 +226,8 @@ enum status options_parse(const struct options *options, int argc, char **argv,
         }
         if (options->stop_at_argument)
             break;
-        arguments.words[arguments.count++] = argv[index++]; /* never ahead of index: nothing is lost */
+        /* never ahead of index: nothing is lost */
+        arguments.words[arguments.count++] = argv[index++];
     }
     while (index < argc)
         arguments.words[arguments.count++] = argv[index++];

@@ -1,4 +1,5 @@
-/* Command lines: a table of options, typed values with bounds, --help of one screen, "did you mean". */
+/* Command lines: a table of options, typed values with bounds, --help of one screen, "did you
+ * mean". */
 #ifndef PARAMD_COMMON_BASE_OPTIONS_H
 #define PARAMD_COMMON_BASE_OPTIONS_H
 
@@ -18,10 +19,12 @@ struct option_list {
 };
 
 /*
- * One row of the table. Exactly one of the pointers flag .. list is set: it says which kind of value the
- * option takes and where it goes. What stands there before the parse is the default, and help prints it.
+ * One row of the table. Exactly one of the pointers flag .. list is set: it says which kind of
+ * value the option takes and where it goes. What stands there before the parse is the default, and
+ * help prints it.
  *
- *     {.name = "epochs", .value = "N", .integer = &epochs, .min = 1, .max = 1000000, .help = "passes"},
+ *     {.name = "epochs", .value = "N", .integer = &epochs, .min = 1, .max = 1000000, .help =
+ * "passes"},
  */
 struct option {
     const char *group; /* a heading of the help; then the row is nothing else */
@@ -31,16 +34,18 @@ struct option {
     const char *value;        /* "FILE" in the help; NULL: "N", "TEXT", ... by kind */
     const char *help;         /* without a full stop; the default is put behind it */
     const char *default_text; /* printed as the default instead of the value; "" prints none */
-    const char *environment;  /* variable that is read when the option is not given; empty counts as unset */
-    bool required;            /* by option or environment */
-    bool *ret_given;          /* set when the option or its variable is given; may be NULL */
+    /* variable that is read when the option is not given; empty counts as unset */
+    const char *environment;
+    bool required;   /* by option or environment */
+    bool *ret_given; /* set when the option or its variable is given; may be NULL */
 
-    bool *flag;           /* takes no value */
-    const char **text;    /* not empty; borrowed from argv or the environment */
-    int64_t *integer;     /* min to max; both 0: any */
-    int64_t *duration_ms; /* "15", "15s", "1.5s", "500ms", "2m"; a bare number is seconds; bounds in ms */
-    double *number;       /* finite, number_min to number_max; both 0: any */
-    int *choice;          /* index into choices; a negative default prints none */
+    bool *flag;        /* takes no value */
+    const char **text; /* not empty; borrowed from argv or the environment */
+    int64_t *integer;  /* min to max; both 0: any */
+    /* "15", "15s", "1.5s", "500ms", "2m"; a bare number is seconds; bounds in ms */
+    int64_t *duration_ms;
+    double *number; /* finite, number_min to number_max; both 0: any */
+    int *choice;    /* index into choices; a negative default prints none */
     struct option_list *list;
 
     int64_t min, max;
@@ -57,7 +62,8 @@ struct options {
     size_t row_count;
     size_t arguments_min, arguments_max; /* words that belong to no option */
     const char *arguments_name;          /* "VERB", for the messages; NULL: "argument" */
-    bool stop_at_argument;               /* the first one ends the options, as in `env` and `sudo` */
+    /* the first one ends the options, as in `env` and `sudo` */
+    bool stop_at_argument;
 };
 
 enum options_wish { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
@@ -69,31 +75,34 @@ struct options_arguments {
 };
 
 /*
- * Parses argv[1] .. argv[argc - 1] into the places that the table names. Every option may stand before, between or
- * behind the arguments; "--" ends the options; "-" and negative numbers are arguments, not options. The last
- * of a repeated option counts, unless it is a list. --help (-h) and --version need no row: with one of
- * them ret_wish says so, and what is missing elsewhere is no mistake.
+ * Parses argv[1] .. argv[argc - 1] into the places that the table names. Every option may stand
+ * before, between or behind the arguments; "--" ends the options; "-" and negative numbers are
+ * arguments, not options. The last of a repeated option counts, unless it is a list. --help (-h)
+ * and --version need no row: with one of them ret_wish says so, and what is missing elsewhere is no
+ * mistake.
  *
- * INVALID_ARGUMENT with one message that names the option, the value and what would be right. Values already
- * read stay written; rearranges argv; allocates nothing.
+ * INVALID_ARGUMENT with one message that names the option, the value and what would be right.
+ * Values already read stay written; rearranges argv; allocates nothing.
  */
 NODISCARD enum status options_parse(const struct options *options, int argc, char **argv,
-                                    enum options_wish *ret_wish, struct options_arguments *ret_arguments,
-                                    struct error *err);
+                                    enum options_wish *ret_wish,
+                                    struct options_arguments *ret_arguments, struct error *err);
 
 /* The help text, 80 columns wide. Print it before the parse or with untouched defaults. */
 void options_print_help(const struct options *options, FILE *out);
 
 /*
- * For main(): options_parse, and what it asks for. Returns true to go on. Else the program ends with
- * ret_exit_code: 0 after --help or --version (printed on stdout), 2 after a mistake (printed on stderr).
+ * For main(): options_parse, and what it asks for. Returns true to go on. Else the program ends
+ * with ret_exit_code: 0 after --help or --version (printed on stdout), 2 after a mistake (printed
+ * on stderr).
  */
 bool options_main(const struct options *options, int argc, char **argv,
                   struct options_arguments *ret_arguments, int *ret_exit_code);
 
 /*
- * The candidate that a misspelt word means most likely: within a third of its letters by edit distance (insert,
- * drop, replace, swap two), or the only one that begins with it; NULL if none. Letter case is ignored.
+ * The candidate that a misspelt word means most likely: within a third of its letters by edit
+ * distance (insert, drop, replace, swap two), or the only one that begins with it; NULL if none.
+ * Letter case is ignored.
  */
 const char *option_suggest(const char *word, const char *const *candidates, size_t candidate_count);
 

@@ -66,7 +66,8 @@ static void print_row(const struct option *row, FILE *out)
 void options_print_help(const struct options *options, FILE *out)
 {
     static bool unused;
-    const struct option help = {.name = "help", .letter = 'h', .flag = &unused, .help = "this text"};
+    const struct option help = {
+        .name = "help", .letter = 'h', .flag = &unused, .help = "this text"};
     const struct option version = {.name = "version", .flag = &unused, .help = "version, and end"};
 
     fprintf(out, "usage: %s %s\n", options->program, options->usage);

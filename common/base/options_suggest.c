@@ -17,8 +17,9 @@ static bool same_letter(char a, char b)
 }
 
 /*
- * Optimal string alignment distance: one each for a letter inserted, dropped or replaced, or two neighbours swapped.
- * Three rows of the table suffice, since a swap looks two rows back. Both words are below WORD_BYTES_MAX.
+ * Optimal string alignment distance: one each for a letter inserted, dropped or replaced, or two
+ * neighbours swapped. Three rows of the table suffice, since a swap looks two rows back. Both words
+ * are below WORD_BYTES_MAX.
  */
 static size_t distance(const char *a, const char *b)
 {
@@ -33,7 +34,8 @@ static size_t distance(const char *a, const char *b)
         for (size_t j = 1; j <= b_length; j++) {
             size_t replaced = last[j - 1] + (same_letter(a[i - 1], b[j - 1]) ? 0 : 1);
             row[j] = smaller(replaced, smaller(last[j], row[j - 1]) + 1);
-            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) && same_letter(a[i - 2], b[j - 1]))
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) &&
+                same_letter(a[i - 2], b[j - 1]))
                 row[j] = smaller(row[j], before[j - 2] + 1);
         }
         size_t *spare = before;

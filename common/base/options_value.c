@@ -17,8 +17,7 @@ static bool begins_like_number(const char *text)
         text++;
     if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
         return false;
-    return isdigit((unsigned char)text[0]) ||
-           (text[0] == '.' && isdigit((unsigned char)text[1]));
+    return isdigit((unsigned char)text[0]) || (text[0] == '.' && isdigit((unsigned char)text[1]));
 }
 
 static enum status store_integer(const struct option *row, const char *text, struct error *err)

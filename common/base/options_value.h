@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 /*
- * Stores text where the row points. INVALID_ARGUMENT, and nothing written, if it does not fit; the message says
- * what would be right and leaves naming the option to the caller.
+ * Stores text where the row points. INVALID_ARGUMENT, and nothing written, if it does not fit; the
+ * message says what would be right and leaves naming the option to the caller.
  */
 NODISCARD enum status options_value_store(const struct option *row, const char *text,
                                           struct error *err);

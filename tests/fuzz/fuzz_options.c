@@ -13,11 +13,16 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t size_max, unsi
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t size_max);
 
 static const char *const seeds[] = {
-    "--epochs\n3\n--model=m.json\nget",     "-n4\n--quiet\n--\n-x\ny",
-    "--scale\nunit\n--env=A=1\n--env\nB=2", "--validation-split=0.25\n--join-timeout\n1.5s",
-    "--epcohs=2\n--help",                   "--version",
-    "--join-timeout\n500ms\n--seed\n-7",    "--join-timeout=2m\n--join-timeout=1h",
-    "--scale=units\n--split\n--model\n--x", "--validation\n--validation-split=1e-3\n--validation-split=x",
+    "--epochs\n3\n--model=m.json\nget",
+    "-n4\n--quiet\n--\n-x\ny",
+    "--scale\nunit\n--env=A=1\n--env\nB=2",
+    "--validation-split=0.25\n--join-timeout\n1.5s",
+    "--epcohs=2\n--help",
+    "--version",
+    "--join-timeout\n500ms\n--seed\n-7",
+    "--join-timeout=2m\n--join-timeout=1h",
+    "--scale=units\n--split\n--model\n--x",
+    "--validation\n--validation-split=1e-3\n--validation-split=x",
 };
 
 /* Whatever the words are: a verdict, no crash; a message where it is a refusal. */
@@ -37,7 +42,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         {.group = "Everything"},
         {.name = "model", .text = &model, .help = "file"},
         {.name = "place", .text = &place, .environment = "PARAMD_FUZZ_PLACE", .help = "address"},
-        {.name = "epochs", .letter = 'n', .integer = &epochs, .min = 1, .max = 1000, .ret_given = &given},
+        {.name = "epochs",
+         .letter = 'n',
+         .integer = &epochs,
+         .min = 1,
+         .max = 1000,
+         .ret_given = &given},
         {.name = "seed", .integer = &seed, .help = "number"},
         {.name = "join-timeout", .duration_ms = &timeout_ms, .help = "wait"},
         {.name = "validation-split", .number = &split, .number_max = 1, .help = "share"},
@@ -63,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (status != STATUS_OK && (status != STATUS_INVALID_ARGUMENT || !err.message[0]))
         abort();
     if (status == STATUS_OK && wish == OPTIONS_RUN &&
-        (arguments.count > options.arguments_max || epochs < 1 || epochs > 1000 || split < 0 || split > 1))
+        (arguments.count > options.arguments_max || epochs < 1 || epochs > 1000 || split < 0 ||
+         split > 1))
         abort();
     return 0;
 }

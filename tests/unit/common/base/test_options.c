@@ -49,7 +49,11 @@ static void setup(struct fixture *f)
          .help = "passes over the data"},
         {.name = "seed", .integer = &f->seed, .help = "of everything random"},
         {.name = "validation-split", .number = &f->split, .number_max = 1, .help = "share"},
-        {.name = "join-timeout", .duration_ms = &f->timeout_ms, .min = 100, .max = 3600000, .help = "wait"},
+        {.name = "join-timeout",
+         .duration_ms = &f->timeout_ms,
+         .min = 100,
+         .max = 3600000,
+         .help = "wait"},
         {.name = "quiet", .letter = 'q', .flag = &f->quiet, .help = "say less"},
         {.name = "env", .list = &f->env, .help = "repeated"},
         {.name = "coordinator",
@@ -89,9 +93,10 @@ static void test_values_in_both_spellings(void **state)
 
     (void)state;
     setup(&f);
-    assert_int_equal(parse(&f, ARGUMENTS("--model", "m.json", "--epochs=10", "--scale", "unit", "--quiet",
-                                         "--validation-split=0.25", "--join-timeout", "500ms")),
-                     STATUS_OK);
+    assert_int_equal(
+        parse(&f, ARGUMENTS("--model", "m.json", "--epochs=10", "--scale", "unit", "--quiet",
+                            "--validation-split=0.25", "--join-timeout", "500ms")),
+        STATUS_OK);
     assert_string_equal(f.model, "m.json");
     assert_int_equal(f.epochs, 10);
     assert_true(f.epochs_given);
@@ -163,7 +168,8 @@ static void test_arguments_stand_anywhere(void **state)
 
     (void)state;
     setup(&f);
-    assert_int_equal(parse(&f, ARGUMENTS("set", "--epochs", "2", "staleness", "-q", "-1")), STATUS_OK);
+    assert_int_equal(parse(&f, ARGUMENTS("set", "--epochs", "2", "staleness", "-q", "-1")),
+                     STATUS_OK);
     assert_int_equal(f.arguments.count, 3);
     assert_string_equal(f.arguments.words[0], "set");
     assert_string_equal(f.arguments.words[1], "staleness");
@@ -236,7 +242,8 @@ static void test_what_is_no_whole_number(void **state)
 
     (void)state;
     setup(&f);
-    refused(&f, ARGUMENTS("--epochs", "ten"), "--epochs: 'ten' is not a whole number (1 to 1000000)");
+    refused(&f, ARGUMENTS("--epochs", "ten"),
+            "--epochs: 'ten' is not a whole number (1 to 1000000)");
     refused(&f, ARGUMENTS("-n", "10x"), "--epochs: '10x' is not a whole number (1 to 1000000)");
     refused(&f, ARGUMENTS("--epochs", " 3"), "--epochs: ' 3' is not a whole number (1 to 1000000)");
     refused(&f, ARGUMENTS("--seed", "0x10"), "--seed: '0x10' is not a whole number");
@@ -280,8 +287,10 @@ static void test_times(void **state)
         assert_int_equal(parse(&f, ARGUMENTS("--join-timeout", good[i].text)), STATUS_OK);
         assert_int_equal(f.timeout_ms, good[i].ms);
     }
-    refused(&f, ARGUMENTS("--join-timeout", "99ms"), "--join-timeout: '99ms' is not within 100ms to 60m");
-    refused(&f, ARGUMENTS("--join-timeout", "61m"), "--join-timeout: '61m' is not within 100ms to 60m");
+    refused(&f, ARGUMENTS("--join-timeout", "99ms"),
+            "--join-timeout: '99ms' is not within 100ms to 60m");
+    refused(&f, ARGUMENTS("--join-timeout", "61m"),
+            "--join-timeout: '61m' is not within 100ms to 60m");
     refused(&f, ARGUMENTS("--join-timeout", "5 days"),
             "--join-timeout: '5 days' is not a time such as 15, 1.5s, 500ms or 2m");
     refused(&f, ARGUMENTS("--join-timeout", "soon"),
@@ -298,7 +307,8 @@ static void test_choices(void **state)
     assert_int_equal(f.scale, 2);
     refused(&f, ARGUMENTS("--scale", "units"),
             "--scale: 'units' is not one of none, unit, standard; did you mean unit?");
-    refused(&f, ARGUMENTS("--scale", "zzzzz"), "--scale: 'zzzzz' is not one of none, unit, standard");
+    refused(&f, ARGUMENTS("--scale", "zzzzz"),
+            "--scale: 'zzzzz' is not one of none, unit, standard");
     assert_int_equal(f.scale, 2);
 }
 
@@ -324,8 +334,9 @@ static void test_values_that_are_missing_or_too_many(void **state)
     (void)state;
     setup(&f);
     refused(&f, ARGUMENTS("--model"), "--model needs a value");
-    refused(&f, ARGUMENTS("--model", "--epochs"),
-            "--model needs a value, not '--epochs' (one that begins with a dash: --model=--epochs)");
+    refused(
+        &f, ARGUMENTS("--model", "--epochs"),
+        "--model needs a value, not '--epochs' (one that begins with a dash: --model=--epochs)");
     refused(&f, ARGUMENTS("--quiet=yes"), "--quiet=yes: --quiet takes no value");
     refused(&f, ARGUMENTS("-qn"), "-qn: --quiet takes no value");
     assert_int_equal(parse(&f, ARGUMENTS("--model=--odd", "--seed", "-3")), STATUS_OK);
@@ -418,7 +429,9 @@ static void test_help_is_grouped_with_defaults_within_80_columns(void **state)
     fclose(out);
     assert_ptr_equal(strstr(text, "usage: program [options] VERB\nA program.\n\nData\n"), text);
     assert_non_null(strstr(text, "\n  --model FILE              the model\n"));
-    assert_non_null(strstr(text, "\n  --scale none|unit|standard\n                            features (default none)\n"));
+    assert_non_null(strstr(
+        text,
+        "\n  --scale none|unit|standard\n                            features (default none)\n"));
     assert_non_null(strstr(text, "\nTraining\n  -n, --epochs N            passes"));
     assert_non_null(strstr(text, "(default 1)"));
     assert_non_null(strstr(text, "wait (default 15s)"));
@@ -443,7 +456,8 @@ static void test_parse_allocates_nothing(void **state)
 
 static void test_suggestions(void **state)
 {
-    static const char *const names[] = {"adam", "adagrad", "sgd", "sparse_categorical_crossentropy"};
+    static const char *const names[] = {"adam", "adagrad", "sgd",
+                                        "sparse_categorical_crossentropy"};
 
     (void)state;
     assert_string_equal(option_suggest("adma", names, 4), "adam");

@@ -29,7 +29,7 @@ static void test_number_outside_the_enum_is_unknown(void **state)
 {
     (void)state;
     assert_string_equal(status_name((enum status)17), "UNKNOWN");
-    assert_string_equal(status_name((enum status)-1), "UNKNOWN");
+    assert_string_equal(status_name((enum status) - 1), "UNKNOWN");
 }
 
 int main(void)
