@@ -51,6 +51,11 @@ LDFLAGS += -Wl,-z,relro,-z,now
 PIE := -pie
 endif
 
+# The simulator with a mistake on purpose at each decision (common/base/mutant.h), in a build folder of its own.
+ifneq ($(MUTANTS),)
+CPPFLAGS += -DPARAMD_MUTANTS
+endif
+
 # Kernels whose bits are promised: no contraction into FMA, and no errno in sqrtf (else the loops stay scalar).
 ARITHMETIC := -O3 -ffp-contract=off -fno-math-errno
 
@@ -266,7 +271,7 @@ help:
 #?   make check                unit and integration tests; check-unit, check-integration; TEST=words in the path
 #?   make lint                 layers, format, banned calls, headers that compile alone; make format mends the format
 #?   make asan, tsan, valgrind the tests under sanitizers
-#?   make sim SEEDS=500        the cluster in virtual time; sim-coverage
+#?   make sim SEEDS=500        the cluster in virtual time; sim-coverage, sim-mutants
 #?   make fuzz SECONDS=25      every decoder, SECONDS or RUNS= each; fuzz-coverage
 #?   make golden DIR=folder    results of other implementations
 #?   make soak                 the long suites in full

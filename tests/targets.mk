@@ -21,9 +21,13 @@ $(BUILD)/golden-runner: $(GOLDEN_O) $(SERVER_O) $(WORKER_O) $(COMMON_O) $(BUILD)
 	$(call say,LINK,$@)
 	$(link)
 
-.PHONY: sim bench golden
+.PHONY: sim sim-mutants bench golden
 sim: $(BUILD)/sim
 	$(BUILD)/sim --seeds $(SEEDS)
+# Every seeded mistake has to be caught within so many seeds.
+sim-mutants:
+	$(submake) BUILD=$(BUILD)/sim-mutants MUTANTS=1 $(BUILD)/sim-mutants/sim
+	$(BUILD)/sim-mutants/sim --mutants --seeds $(SEEDS)
 bench: $(BUILD)/bench programs
 	$(BUILD)/bench --json $(BUILD)/bench.json $(BENCH_FLAGS)
 golden: $(BUILD)/golden-runner
