@@ -75,7 +75,6 @@ SERVER_O := $(call objects_in,server)
 CLIENT_O := $(call objects_in,worker/client)
 CTL_O := $(call objects_in,worker/ctl)
 WORKER_O := $(filter-out $(CTL_O),$(call objects_in,worker))
-LIB_O := $(CLIENT_O) $(call objects_in,common/base common/tensor common/wire common/net) $(GEN_O)
 
 # Every folder that code in the folders $(1) may reach by includes, and the objects in them.
 closure = $(shell awk -v want='$(1)' -f tests/lint/closure.awk tests/lint/layers.txt)
@@ -98,7 +97,7 @@ all: programs
 	@printf '  make check        run the tests\n  make help         see what else there is\n'
 
 # What programs are linked from; without a main file, at least the parts compile.
-programs: $(EVERYTHING) $(COMMON_O)
+programs: $(EVERYTHING) $(BUILD)/libcommon.a
 
 # ---- compiling ----
 
@@ -136,15 +135,19 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags.stamp | $(GEN_C)
 
 # ---- programs and libraries ----
 
+# An archive, so that a program has only what it uses: paramd no BLAS, for one.
+$(BUILD)/libcommon.a: $(COMMON_O) $(BUILD)/sources.stamp
+	@rm -f $@; ar rcs $@ $(filter %.o,$^)
+
 link = $(Q)mkdir -p $(dir $@) && $(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
 
-$(BUILD)/paramd: $(BUILD)/obj/server/main.o $(SERVER_O) $(COMMON_O) $(BUILD)/sources.stamp
+$(BUILD)/paramd: $(BUILD)/obj/server/main.o $(SERVER_O) $(BUILD)/libcommon.a $(BUILD)/sources.stamp
 	$(call say,LINK,$@)
 	$(link)
-$(BUILD)/paramd-worker: $(BUILD)/obj/worker/main.o $(WORKER_O) $(COMMON_O) $(BUILD)/sources.stamp
+$(BUILD)/paramd-worker: $(BUILD)/obj/worker/main.o $(WORKER_O) $(BUILD)/libcommon.a $(BUILD)/sources.stamp
 	$(call say,LINK,$@)
 	$(link)
-$(BUILD)/paramctl: $(BUILD)/obj/worker/ctl/main.o $(CTL_O) $(CLIENT_O) $(COMMON_O) $(BUILD)/sources.stamp
+$(BUILD)/paramctl: $(BUILD)/obj/worker/ctl/main.o $(CTL_O) $(CLIENT_O) $(BUILD)/libcommon.a $(BUILD)/sources.stamp
 	$(call say,LINK,$@)
 	$(link)
 
@@ -152,14 +155,14 @@ $(BUILD)/include/paramd/%.h: worker/client/%.h
 	@mkdir -p $(dir $@) && cp $< $@
 
 # One object with every symbol but ps_* made local, so that no name of ours meets one of the program's.
-$(BUILD)/libparamd.a: $(LIB_O) $(BUILD)/sources.stamp
+$(BUILD)/libparamd.a: $(CLIENT_O) $(BUILD)/libcommon.a $(BUILD)/sources.stamp
 	$(call say,AR,$@)
-	$(Q)ld -r -o $(BUILD)/obj/libparamd.o $(filter %.o,$^)
+	$(Q)ld -r -o $(BUILD)/obj/libparamd.o $(filter %.o %.a,$^)
 	$(Q)objcopy --localize-hidden $(BUILD)/obj/libparamd.o
 	$(Q)rm -f $@ && ar rcs $@ $(BUILD)/obj/libparamd.o
-$(BUILD)/libparamd.so: $(LIB_O) $(BUILD)/sources.stamp
+$(BUILD)/libparamd.so: $(CLIENT_O) $(BUILD)/libcommon.a $(BUILD)/sources.stamp
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) -shared -Wl,-soname,libparamd.so.0 $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) -shared -Wl,-soname,libparamd.so.0 $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 	@ln -sf libparamd.so $(BUILD)/libparamd.so.0
 $(BUILD)/examples/%: $(BUILD)/obj/worker/examples/%.o $(BUILD)/libparamd.so
 	$(call say,LINK,$@)

@@ -9,7 +9,12 @@ if command -v dpkg-query >/dev/null; then
     done
 fi
 if ! command -v apt-get >/dev/null; then
-    echo "deps: no apt-get here. Needed, by their names in Debian 12:" >&2
+    # Another system: enough if what the build asks for is there.
+    if command -v cc >/dev/null && command -v protoc-c >/dev/null && command -v pkg-config >/dev/null &&
+        pkg-config --exists libuv libprotobuf-c jansson zlib libxxhash libcrypto openblas cmocka; then
+        exit 0
+    fi
+    echo "deps: no apt-get here, and something is missing. Needed, by their names in Debian 12:" >&2
     printf '  %s\n' "$@" >&2
     exit 2
 fi

@@ -177,8 +177,6 @@ FNR == 1 {
         check_calls(code)
     if (match($0, /(^|[^A-Za-z0-9_])(TODO|FIXME|XXX|HACK)([^A-Za-z0-9_]|$)/))
         complain("finish it, or file an issue")
-    if (length($0) > 100 && $0 !~ /https?:\/\/|"/)
-        complain("a line of " length($0) " columns")
     if ($0 ~ /[ \t]$/)
         complain("space at the end of the line")
     if ($0 ~ /\t/)
