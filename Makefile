@@ -103,13 +103,15 @@ programs: $(EVERYTHING) $(BUILD)/libcommon.a
 
 # Rewritten only when their text changes: other flags rebuild everything, another set of files relinks.
 $(BUILD)/flags.stamp: FORCE
+	@for tool in $(firstword $(CC)) protoc-c; do command -v $$tool >/dev/null || \
+	  { echo "$$tool is missing; make deps installs what the build needs" >&2; exit 2; }; done
 	@mkdir -p $(BUILD); text='$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LDLIBS)'; \
 	printf '%s\n' "$$text" | cmp -s - $@ || printf '%s\n' "$$text" > $@
 $(BUILD)/sources.stamp: FORCE
 	@mkdir -p $(BUILD); printf '%s\n' $(SOURCES) $(TEST_SOURCES) $(PROTOS) | cmp -s - $@ || \
 	printf '%s\n' $(SOURCES) $(TEST_SOURCES) $(PROTOS) > $@
 
-$(BUILD)/gen/proto/%.pb-c.c $(BUILD)/gen/proto/%.pb-c.h: proto/%.proto $(PROTOS)
+$(BUILD)/gen/proto/%.pb-c.c $(BUILD)/gen/proto/%.pb-c.h: proto/%.proto $(PROTOS) | $(BUILD)/flags.stamp
 	$(call say,PROTO,$<)
 	@mkdir -p $(BUILD)/gen
 	$(Q)protoc-c --c_out=$(BUILD)/gen --proto_path=. $<
@@ -241,6 +243,7 @@ format:
 # The long suites in full: hours.
 soak:
 	@+$(MAKE) --no-print-directory sim SEEDS=5000
+	@+$(MAKE) --no-print-directory sim-mutants SEEDS=5000
 	@+$(MAKE) --no-print-directory fuzz RUNS=1000000
 
 VERSION = $(shell sed -n 's/.*PARAMD_VERSION "\(.*\)".*/\1/p' common/base/version.h)
