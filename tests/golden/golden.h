@@ -32,6 +32,10 @@ const struct golden_kind *golden_find_kind(const char *name);
 
 enum golden_outcome golden_optimizer(struct golden_case *golden);
 enum golden_outcome golden_initializer(struct golden_case *golden);
+enum golden_outcome golden_layer(struct golden_case *golden);
+enum golden_outcome golden_loss(struct golden_case *golden);
+enum golden_outcome golden_metric(struct golden_case *golden);
+enum golden_outcome golden_model(struct golden_case *golden);
 enum golden_outcome golden_random(struct golden_case *golden);
 
 /* Reads a case, runs it, releases it. The message is left in ret_message. */

@@ -9,18 +9,6 @@
 
 /* ---- shapes ---- */
 
-/* Keras's squeeze_or_expand_to_same_rank; only sizes of 1 come or go, so the elements stay where they are. */
-static void align_ranks(struct shape *a, struct shape *b)
-{
-    struct shape *longer = a->rank > b->rank ? a : b, *shorter = longer == a ? b : a;
-    if (longer->rank != shorter->rank + 1 || shape_last(longer) != 1)
-        return;
-    if (shorter->rank == 1)
-        shorter->size[shorter->rank++] = 1;
-    else
-        longer->rank--;
-}
-
 /* The shape that both broadcast to; false if there is none. */
 static bool broadcast_shape(const struct shape *a, const struct shape *b, struct shape *ret_shape)
 {
@@ -101,7 +89,7 @@ static enum status call_shapes(struct call *call, struct error *err)
     const struct loss *loss = call->loss;
     call->y_shape = call->input->y_shape;
     call->p_shape = call->input->p_shape;
-    align_ranks(&call->y_shape, &call->p_shape);
+    shape_align_ranks(&call->y_shape, &call->p_shape);
     call->whole = call->p_shape;
     if (call->p_shape.rank == 0)
         return shapes_differ(call, "predictions need at least one axis", err);
@@ -176,7 +164,7 @@ static enum status weight_multiply(struct call *call, const float *other, struct
     struct shape weight_shape = call->weight_shape, product_shape;
     if (call->weight == NULL)
         weight_shape = other_shape;
-    align_ranks(&weight_shape, &other_shape);
+    shape_align_ranks(&weight_shape, &other_shape);
     if (!broadcast_shape(&weight_shape, &other_shape, &product_shape))
         return weights_differ(what, &other_shape, &weight_shape, err);
     size_t count = shape_elements(&product_shape);
@@ -238,7 +226,7 @@ static enum status call_reduce(struct call *call, const float *upstream, float *
     struct shape values_shape = call->values_shape, weight_shape = call->weight_shape,
                  whole = values_shape;
     if (call->weight != NULL) {
-        align_ranks(&values_shape, &weight_shape);
+        shape_align_ranks(&values_shape, &weight_shape);
         if (!broadcast_shape(&values_shape, &weight_shape, &whole))
             return weights_differ("sample weights", &weight_shape, &values_shape, err);
     }

@@ -175,14 +175,6 @@ void metric_resolve(struct metric *metric, const struct shape *y_shape, const st
 
 /* ---- batches ---- */
 
-/* Keras's alignment: a last size of 1 comes or goes where the ranks differ by one. */
-static void align_ranks(struct shape *a, struct shape *b)
-{
-    struct shape *longer = a->rank > b->rank ? a : b, *shorter = longer == a ? b : a;
-    if (longer->rank == shorter->rank + 1 && shape_last(longer) == 1)
-        longer->rank--;
-}
-
 /* How the values of a batch are laid out and weighted. */
 struct layout {
     size_t count, inner; /* values; of one example */
@@ -198,7 +190,7 @@ static enum status layout_init(struct layout *layout, struct shape shape,
 {
     struct shape weight = weighted ? *given_weight : (struct shape){.rank = 0};
     if (weighted)
-        align_ranks(&shape, &weight);
+        shape_align_ranks(&shape, &weight);
     size_t examples = shape.rank > 0 ? shape.size[0] : 1;
     *layout = (struct layout){
         .count = shape_elements(&shape), .weighted = weighted, .per_weight = 1};
@@ -271,7 +263,7 @@ enum status metric_update(const struct metric *given, const struct metric_input 
     metric_resolve(&metric, &input->y_shape, &input->p_shape);
     struct shape y_shape = input->y_shape, p_shape = input->p_shape, values;
     if (!metric.kind->sparse)
-        align_ranks(&y_shape, &p_shape);
+        shape_align_ranks(&y_shape, &p_shape);
     values = p_shape;
     if (!metric.kind->elementwise && values.rank > 0)
         values.rank--;

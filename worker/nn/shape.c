@@ -37,6 +37,17 @@ bool shape_equal(const struct shape *a, const struct shape *b)
     return true;
 }
 
+void shape_align_ranks(struct shape *a, struct shape *b)
+{
+    struct shape *longer = a->rank > b->rank ? a : b, *shorter = longer == a ? b : a;
+    if (longer->rank != shorter->rank + 1 || shape_last(longer) != 1)
+        return;
+    if (shorter->rank == 1)
+        shorter->size[shorter->rank++] = 1;
+    else
+        longer->rank--;
+}
+
 const char *shape_text(const struct shape *shape, bool batch, char text[SHAPE_TEXT_BYTES])
 {
     size_t used = (size_t)snprintf(text, SHAPE_TEXT_BYTES, "(%s", batch ? "None" : "");

@@ -26,6 +26,12 @@ size_t shape_last(const struct shape *shape);
 
 bool shape_equal(const struct shape *a, const struct shape *b);
 
+/*
+ * Keras's squeeze_or_expand_to_same_rank: where ranks differ by one and the longer shape ends in 1, the shorter one gets
+ * that 1 too if it is of rank 1, else the longer one loses it. The elements stay where they are.
+ */
+void shape_align_ranks(struct shape *a, struct shape *b);
+
 /* "(3, 4)", "(4,)", "()"; with batch "(None, 3, 4)". Returns text. */
 const char *shape_text(const struct shape *shape, bool batch, char text[SHAPE_TEXT_BYTES]);
 
