@@ -28,7 +28,7 @@ say = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
 # ---- flags ----
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
-	-Wno-format-truncation -Wno-unknown-warning-option -Werror
+	-Wno-format-truncation $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option) -Werror
 CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
 CFLAGS += -std=c11 -O2 -g -fPIC -fvisibility=hidden $(WARN)
 LDFLAGS += -Wl,--as-needed

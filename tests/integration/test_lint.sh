@@ -45,6 +45,7 @@ complains worker/examples/own.c 'may not include common/base' <<<'#include "comm
 complains common/base/copy.c 'a banned call' <<<'int f(char *a, char *b) { strcpy (a, b); }'
 complains common/base/seed.c 'a banned call' <<<'int f(void) { return rand(); }'
 complains common/base/memory.c 'memory comes from' <<<'void *f(void) { return malloc(3); }'
+complains tests/unit/memory.c nothing <<<'void *f(void) { return malloc(3); }'
 complains common/base/marked.c nothing <<<'void f(void *p) { free(p); } /* lint: it came from a library */'
 complains common/base/clock.c nothing <<<'int f(void) { return clock_gettime(0, 0); }'
 complains server/store/now.c 'time comes from' <<<'int f(void) { return time(0); }'

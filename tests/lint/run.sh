@@ -20,7 +20,7 @@ compile_alone() {
         echo "$1:1: does not compile alone: $(grep -m1 -E 'error|fatal' <<<"$text")"
 }
 export -f compile_alone
-export CC CPPFLAGS
+export CC=${CC:-cc} CPPFLAGS="${CPPFLAGS:--I. -I$build/gen -D_GNU_SOURCE}"
 printf '%s\n' "${headers[@]}" | xargs -r -P 2 -I{} bash -c 'compile_alone {}' >>"$found"
 
 # The format.

@@ -120,7 +120,7 @@ function check_calls(code)
         FILENAME !~ /^common\/base\/(clock|log)\.c$/)
         complain("time comes from common/base/clock.h")
     if (calls(code, "malloc|calloc|realloc|free|strdup|strndup|aligned_alloc|posix_memalign") &&
-        FILENAME != "common/base/alloc.c" && FILENAME !~ /^worker\/examples\//)
+        FILENAME != "common/base/alloc.c" && FILENAME !~ /^(tests|worker\/examples)\//)
         complain("memory comes from common/base/alloc.h (or say why: /* lint: ... */)")
     if (code ~ /^ *typedef / && code !~ /\(/ && FILENAME != "worker/client/ps.h")
         complain("typedef only for function pointers")

@@ -440,7 +440,7 @@ static void test_help_is_grouped_with_defaults_within_80_columns(void **state)
     assert_non_null(strstr(text, "  -h, --help                this text\n"));
     for (char *line = text; *line; line += strcspn(line, "\n") + 1)
         assert_true(strcspn(line, "\n") <= 80);
-    free(text); /* lint: open_memstream allocates with malloc */
+    free(text);
 }
 
 static void test_parse_allocates_nothing(void **state)
