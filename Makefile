@@ -139,7 +139,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags.stamp | $(GEN_C)
 
 # An archive, so that a program has only what it uses: paramd no BLAS, for one.
 $(BUILD)/libcommon.a: $(COMMON_O) $(BUILD)/sources.stamp
-	@rm -f $@; ar rcs $@ $(filter %.o,$^)
+	@rm -f $@; ar qcs $@ $(filter %.o,$^)
 
 link = $(Q)mkdir -p $(dir $@) && $(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
 
@@ -161,7 +161,7 @@ $(BUILD)/libparamd.a: $(CLIENT_O) $(BUILD)/libcommon.a $(BUILD)/sources.stamp
 	$(call say,AR,$@)
 	$(Q)ld -r -o $(BUILD)/obj/libparamd.o $(filter %.o %.a,$^)
 	$(Q)objcopy --localize-hidden $(BUILD)/obj/libparamd.o
-	$(Q)rm -f $@ && ar rcs $@ $(BUILD)/obj/libparamd.o
+	$(Q)rm -f $@ && ar qcs $@ $(BUILD)/obj/libparamd.o
 $(BUILD)/libparamd.so: $(CLIENT_O) $(BUILD)/libcommon.a $(BUILD)/sources.stamp
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -shared -Wl,-soname,libparamd.so.0 $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
@@ -175,7 +175,7 @@ $(BUILD)/examples/%: $(BUILD)/obj/worker/examples/%.o $(BUILD)/libparamd.so
 
 # Shared helpers go into an archive, so that a test links only what it uses.
 $(BUILD)/libtest.a: $(call object,$(filter tests/lib/%,$(TEST_SOURCES))) $(BUILD)/sources.stamp
-	@mkdir -p $(BUILD); rm -f $@; ar rcs $@ $(filter %.o,$^)
+	@mkdir -p $(BUILD); rm -f $@; ar qcs $@ $(filter %.o,$^)
 
 # A unit test mirrors its source's path, and is linked with what that folder may include.
 UNIT_SOURCES := $(foreach s,$(filter tests/unit/%,$(TEST_SOURCES)),$(if $(filter test_%,$(notdir $(s))),$(s)))
@@ -194,7 +194,7 @@ $(foreach f,$(UNIT_FOLDERS),$(eval $(call unit_rule,$(f))))
 INTEGRATION_TESTS := $(patsubst %.c,$(BUILD)/%,$(filter tests/integration/test_%,$(TEST_SOURCES)))
 INTEGRATION_SCRIPTS := $(sort $(wildcard tests/integration/test_*.sh))
 $(BUILD)/libparts.a: $(SERVER_O) $(WORKER_O) $(COMMON_O) $(BUILD)/sources.stamp
-	@rm -f $@; ar rcs $@ $(filter %.o,$^)
+	@rm -f $@; ar qcs $@ $(filter %.o,$^)
 $(INTEGRATION_TESTS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(BUILD)/libtest.a \
 		$(BUILD)/libparts.a
 	$(call say,LINK,$@)

@@ -46,7 +46,7 @@ ifneq ($(FUZZ)$(filter fuzz,$(COVERAGE)),)
 decoders = $(shell sed -n 's|.*decoder: *\([^*]*\).*|\1|p' tests/fuzz/fuzz_$(1).c)
 $(BUILD)/libfuzz.a: $(call object,$(filter-out $(FUZZ_SOURCES),$(filter tests/fuzz/%,$(TEST_SOURCES)))) \
 		$(BUILD)/sources.stamp
-	@mkdir -p $(BUILD); rm -f $@; ar rcs $@ $(filter %.o,$^)
+	@mkdir -p $(BUILD); rm -f $@; ar qcs $@ $(filter %.o,$^)
 define fuzz_rule
 FUZZ_O_$(1) := $$(sort $$(call reachable_o,$$(sort $$(patsubst %/,%,$$(dir $$(call decoders,$(1)))))))
 $(BUILD)/fuzz_$(1): $(BUILD)/obj/tests/fuzz/fuzz_$(1).o $$(FUZZ_O_$(1)) $(BUILD)/libfuzz.a $(BUILD)/libtest.a \
