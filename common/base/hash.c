@@ -1,5 +1,7 @@
 #include "common/base/hash.h"
 
+#include "common/base/alloc.h"
+
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
@@ -22,6 +24,40 @@ uint64_t hash_xxh3_pieces(const struct hash_piece *pieces, size_t piece_count)
             XXH3_64bits_update(&state, pieces[i].data, pieces[i].size);
     }
     return XXH3_64bits_digest(&state);
+}
+
+struct hash_xxh3_stream {
+    XXH3_state_t state;
+};
+
+struct hash_xxh3_stream *hash_xxh3_new(void)
+{
+    struct hash_xxh3_stream *stream = alloc_tensor(sizeof *stream); /* XXH3 wants 64-byte alignment */
+
+    if (stream) {
+        XXH3_INITSTATE(&stream->state);
+        XXH3_64bits_reset(&stream->state);
+    }
+    return stream;
+}
+
+void hash_xxh3_free(struct hash_xxh3_stream *stream)
+{
+    if (stream)
+        alloc_free_tensor(stream, sizeof *stream);
+}
+
+void hash_xxh3_add(struct hash_xxh3_stream *stream, const void *data, size_t size)
+{
+    XXH3_64bits_update(&stream->state, data, size);
+}
+
+uint64_t hash_xxh3_finish(struct hash_xxh3_stream *stream)
+{
+    uint64_t hash = XXH3_64bits_digest(&stream->state);
+
+    XXH3_64bits_reset(&stream->state);
+    return hash;
 }
 
 void hash_sha256(const void *data, size_t size, uint8_t ret_digest[HASH_SHA256_BYTES])

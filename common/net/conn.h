@@ -1,0 +1,86 @@
+/* One connection of the driver, from accept or connect to on_closed. */
+#ifndef PARAMD_COMMON_NET_CONN_H
+#define PARAMD_COMMON_NET_CONN_H
+
+#include "common/net/driver_state.h"
+
+/*
+ *   accepted ------------------------------> OPEN --close(flush)--> FLUSHING --queue empty--> DRAINING
+ *   RESOLVING --> CONNECTING --connected--^   |                        |                        |
+ *       |             |  ^ next address       +---- error, close() ----+------- EOF, 1 s -------+
+ *       +-------------+-----------------------+--> ENDED --on_closed--> DEAD (freed before the next wait)
+ */
+enum conn_state {
+    CONN_RESOLVING,
+    CONN_CONNECTING,
+    CONN_OPEN,
+    CONN_FLUSHING, /* closed by the engine; what is queued goes out, what comes is thrown away */
+    CONN_DRAINING, /* all is out and the peer has been told; waits until it closes, so that no reset destroys it */
+    CONN_ENDED, /* on_closed comes before the next on_turn */
+    CONN_DEAD,
+};
+
+struct conn {
+    struct link link;
+    struct net_driver *driver;
+    enum conn_state state;
+    bool outgoing;
+    bool bulk;
+    bool stranger;      /* counted in driver->stranger_count */
+    bool write_blocked; /* the kernel's buffer is full: waits for POLLOUT */
+    bool held;          /* on_head said LINK_WAIT */
+    bool read_more;     /* its turn of reading was over before its bytes were */
+    int fd;             /* -1: none */
+    int polled;         /* events that the poll waits for */
+    struct net_poll *poll;
+    struct reader reader;
+    struct writer writer;
+    struct error why;       /* from the first cause on */
+    struct error write_why; /* writing failed; what can still be read is read first */
+
+    struct conn *next; /* in driver->conns */
+    struct conn **previous;
+    struct conn *ready_next;
+    struct conn *dirty_next;
+    bool in_ready;
+    bool in_dirty;
+
+    /* Monotonic; 0: none. */
+    uint64_t open_by_ns; /* connecting, or a stranger's hello */
+    uint64_t moved_ns;   /* when the queue last got shorter, or stopped being empty */
+    uint64_t closed_by_ns;
+
+    /* Connecting. */
+    uint64_t timeout_ms;
+    struct resolve *resolve; /* owned */
+    struct socket_addresses addresses;
+    size_t address_next;
+};
+
+/* Takes fd, also on failure. peer is for messages. */
+void conn_accept(struct net_driver *driver, int fd, const char *peer);
+
+/* As link_io. */
+enum status conn_send(struct conn *conn, const struct link_frame *frame);
+void conn_close(struct conn *conn, bool flush, const struct error *why);
+void conn_resume(struct conn *conn);
+enum status conn_connect(struct net_driver *driver, const char *address, bool bulk,
+                         uint64_t timeout_ms, void *user, struct link **ret_link,
+                         struct error *err);
+
+/* The steps of a turn: connections in driver->ready, and in driver->dirty. */
+void conns_advance(struct net_driver *driver);
+void conns_flush(struct net_driver *driver);
+
+/* Ends those whose time is over; returns the next deadline. */
+uint64_t conns_sweep(struct net_driver *driver, uint64_t now_ns);
+
+/* A name has been looked up. */
+void conns_resolved(struct net_driver *driver);
+
+void conns_free_dead(struct net_driver *driver);
+
+/* Ends all, with CANCELLED. */
+void conns_end_all(struct net_driver *driver);
+
+#endif
