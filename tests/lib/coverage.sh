@@ -64,7 +64,12 @@ sim_coverage() {
     }
     for part in server/consistency server/cluster; do
         # cluster_io turns decisions into I/O; the simulator has its own in its place.
-        files=$(find $part -name '*.c' ! -name 'cluster_io*.c')
+        files=$(find $part -name '*.c' ! -name 'cluster_io*.c' 2>/dev/null)
+        if [ -z "$files" ]; then
+            printf '  %-28s FAILED there are no sources\n' "$part"
+            failed=1
+            continue
+        fi
         # shellcheck disable=SC2086
         judge "$part" 90 "$(measure "$folder/sim" "$folder/sim.profile" $files)" || failed=1
         awk '$8 ~ /^[0-9]+$/ && $1 != "TOTAL" { printf "      %-48s %s of %d lines\n", $1, $10, $8 }' \
