@@ -8,6 +8,12 @@ if [ "${1:-}" = --check ]; then
     check=yes
     shift
 fi
+case ${1:-} in
+-*)
+    echo "format: unknown option $1; only --check" >&2
+    exit 2
+    ;;
+esac
 if ! command -v clang-format >/dev/null; then
     echo "format: clang-format is missing; make deps-dev installs it" >&2
     exit 2
@@ -16,6 +22,10 @@ formatted=$(mktemp)
 trap 'rm -f "$formatted"' EXIT
 wrong=0
 for file in "$@"; do
+    if [ ! -f "$file" ]; then
+        echo "format: no file $file" >&2
+        exit 2
+    fi
     awk -f "$here/comments.awk" "$file" | clang-format --assume-filename="$file" >"$formatted" || exit 2
     cmp -s "$formatted" "$file" && continue
     if [ $check = yes ]; then
