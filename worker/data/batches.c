@@ -1,10 +1,10 @@
 #include "worker/data/batches.h"
 
-#include <assert.h>
-#include <string.h>
-
 #include "common/base/alloc.h"
 #include "common/base/rng.h"
+
+#include <assert.h>
+#include <string.h>
 
 #define ORDER_EPOCH_NONE UINT64_MAX
 

@@ -2,13 +2,13 @@
 #ifndef PARAMD_WORKER_DATA_BATCHES_H
 #define PARAMD_WORKER_DATA_BATCHES_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
 #include "worker/data/dataset.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /*
  * Every epoch goes once through all examples, in global batches of batch_size, the last one perhaps smaller.

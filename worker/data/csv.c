@@ -5,13 +5,13 @@
  */
 #include "worker/data/csv.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "common/base/alloc.h"
 #include "worker/data/labels.h"
 #include "worker/data/lines.h"
 #include "worker/data/number.h"
+
+#include <stdio.h>
+#include <string.h>
 
 enum { NAMES_SHOWN = 8 };
 

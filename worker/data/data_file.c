@@ -1,11 +1,11 @@
 #include "worker/data/data_file.h"
 
-#include <string.h>
-#include <unistd.h>
-
 #include "common/base/alloc.h"
 #include "worker/data/csv.h"
 #include "worker/data/idx.h"
+
+#include <string.h>
+#include <unistd.h>
 
 /* In the order in which they are asked; CSV, which takes any text, is last. */
 static const struct data_format *const formats[] = {

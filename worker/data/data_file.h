@@ -2,15 +2,15 @@
 #ifndef PARAMD_WORKER_DATA_DATA_FILE_H
 #define PARAMD_WORKER_DATA_DATA_FILE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
 #include "worker/data/dataset.h"
 #include "worker/data/names.h"
 #include "worker/data/source.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum { DATA_FILE_PART_COUNT_MAX = 2 };
 

@@ -1,10 +1,10 @@
 #include "worker/data/dataset.h"
 
+#include "common/base/alloc.h"
+
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "common/base/alloc.h"
 
 enum { BUILDER_FIRST_BYTES = 64 * 1024 };
 

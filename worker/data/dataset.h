@@ -2,13 +2,13 @@
 #ifndef PARAMD_WORKER_DATA_DATASET_H
 #define PARAMD_WORKER_DATA_DATASET_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
 #include "worker/data/names.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum {
     DATASET_FEATURE_COUNT_MAX = 1 << 20, /* columns; a row of the matrix is then 4 MiB */

@@ -1,9 +1,9 @@
 #include "worker/data/encoding.h"
 
+#include "common/base/alloc.h"
+
 #include <math.h>
 #include <string.h>
-
-#include "common/base/alloc.h"
 
 static const char *const scale_names[] = {
     [SCALE_NONE] = "none", [SCALE_UNIT] = "unit", [SCALE_STANDARD] = "standard"};

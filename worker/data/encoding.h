@@ -2,12 +2,12 @@
 #ifndef PARAMD_WORKER_DATA_ENCODING_H
 #define PARAMD_WORKER_DATA_ENCODING_H
 
-#include <stddef.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
 #include "worker/data/dataset.h"
 #include "worker/data/names.h"
+
+#include <stddef.h>
 
 enum scale_kind {
     SCALE_NONE,

@@ -4,13 +4,13 @@
  */
 #include "worker/data/encoding_text.h"
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
-
 #include "common/base/alloc.h"
 #include "worker/data/lines.h"
 #include "worker/data/number.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 enum { ESCAPED_BYTES = 6 }; /* \u001f, the longest that one byte becomes */
 

@@ -2,11 +2,11 @@
 #ifndef PARAMD_WORKER_DATA_ENCODING_TEXT_H
 #define PARAMD_WORKER_DATA_ENCODING_TEXT_H
 
-#include <stddef.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
 #include "worker/data/encoding.h"
+
+#include <stddef.h>
 
 enum { ENCODING_PAIR_COUNT_MAX = 4 };
 

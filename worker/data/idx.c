@@ -1,10 +1,10 @@
 #include "worker/data/idx.h"
 
-#include <string.h>
-
 #include "common/base/alloc.h"
 #include "common/base/bytes.h"
 #include "worker/data/labels.h"
+
+#include <string.h>
 
 enum {
     IDX_MAGIC_BYTES = 4,

@@ -1,10 +1,10 @@
 #include "worker/data/labels.h"
 
-#include <math.h>
-
 #include "common/base/alloc.h"
 #include "worker/data/lines.h"
 #include "worker/data/number.h"
+
+#include <math.h>
 
 void labels_init(struct labels *labels, const struct data_options *options)
 {

@@ -2,13 +2,13 @@
 #ifndef PARAMD_WORKER_DATA_LABELS_H
 #define PARAMD_WORKER_DATA_LABELS_H
 
-#include <stddef.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
 #include "worker/data/data_file.h"
 #include "worker/data/dataset.h"
 #include "worker/data/names.h"
+
+#include <stddef.h>
 
 enum {
     LABELS_CLASS_COUNT_MAX = 1 << 16, /* different texts in a label column */

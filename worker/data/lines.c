@@ -1,8 +1,8 @@
 #include "worker/data/lines.h"
 
-#include <string.h>
-
 #include "common/base/alloc.h"
+
+#include <string.h>
 
 enum status lines_init(struct lines *lines, struct source *source, struct error *err)
 {

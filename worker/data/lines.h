@@ -2,13 +2,13 @@
 #ifndef PARAMD_WORKER_DATA_LINES_H
 #define PARAMD_WORKER_DATA_LINES_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
 #include "worker/data/source.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum {
     LINES_BUFFER_BYTES = 256 * 1024,

@@ -1,10 +1,10 @@
 #include "worker/data/names.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "common/base/alloc.h"
 #include "common/base/hash.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum { ITEMS_FIRST = 16, SLOTS_PER_ITEM = 2 };
 

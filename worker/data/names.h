@@ -2,12 +2,12 @@
 #ifndef PARAMD_WORKER_DATA_NAMES_H
 #define PARAMD_WORKER_DATA_NAMES_H
 
+#include "common/base/error.h"
+#include "common/base/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "common/base/error.h"
-#include "common/base/status.h"
 
 struct names {
     char **items; /* owned, each terminated */

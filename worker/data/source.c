@@ -5,15 +5,16 @@
  */
 #include "worker/data/source.h"
 
+#include "common/base/alloc.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
-#include "common/base/alloc.h"
+#include <zlib.h>
 
 enum { PACKED_BYTES = 64 * 1024, GZIP_WINDOW_BITS = 15 + 16 };
 

@@ -2,11 +2,11 @@
 #ifndef PARAMD_WORKER_DATA_SOURCE_H
 #define PARAMD_WORKER_DATA_SOURCE_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/base/error.h"
 #include "common/base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 enum {
     SOURCE_HEAD_BYTES = 4096, /* what source_head shows: enough to tell every format by */

@@ -2,9 +2,13 @@
 #ifndef PARAMD_TESTS_UNIT_WORKER_DATA_DATA_TEST_H
 #define PARAMD_TESTS_UNIT_WORKER_DATA_DATA_TEST_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/lib/test.h"
+
+#include "common/base/alloc.h"
+#include "common/base/error.h"
+#include "worker/data/data_file.h"
+#include "worker/data/source.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +17,6 @@
 
 #include <cmocka.h>
 #include <zlib.h>
-
-#include "common/base/alloc.h"
-#include "common/base/error.h"
-#include "worker/data/data_file.h"
-#include "worker/data/source.h"
 
 enum { DATA_TEST_ALLOCATION_MAX = 1000 };
 

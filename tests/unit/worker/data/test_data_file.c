@@ -176,7 +176,7 @@ static void test_mnist(void **state)
 
     (void)state;
     if (!folder) {
-        print_message("# MNIST is not read: PARAMD_DATA is not set to a folder that has it\n");
+        print_message("# skip: PARAMD_DATA is not set to a folder that has mnist/\n");
         skip();
     }
     snprintf(path, sizeof path,

@@ -2,10 +2,10 @@
 
 #include "tests/unit/worker/data/data_test.h"
 
+#include "common/base/rng.h"
+
 #include <locale.h>
 #include <math.h>
-
-#include "common/base/rng.h"
 
 static uint32_t bits_of(float value)
 {

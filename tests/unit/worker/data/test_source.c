@@ -2,10 +2,10 @@
 
 #include "tests/unit/worker/data/data_test.h"
 
+#include "common/base/rng.h"
+
 #include <errno.h>
 #include <sys/stat.h>
-
-#include "common/base/rng.h"
 
 /* Everything a source gives, read in pieces of that size; to be freed with free(). */
 static enum status read_all(struct source *source, size_t piece, uint8_t **ret_bytes,
