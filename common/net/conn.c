@@ -97,6 +97,9 @@ static void poll_update(struct conn *conn)
     case CONN_DEAD:
         break;
     }
+    /* It is about to be written to, and as likely as not blocks again: changing the poll costs two calls. */
+    if (conn->in_dirty && conn->state != CONN_ENDED)
+        events |= conn->polled & UV_WRITABLE;
     if (!conn->poll || events == conn->polled)
         return;
     conn->polled = events;
@@ -518,8 +521,10 @@ static void conn_write(struct conn *conn)
     uint64_t released = conn->writer.released;
 
     if ((conn->state != CONN_OPEN && conn->state != CONN_FLUSHING) || conn->write_blocked ||
-        conn->write_why.status)
+        conn->write_why.status) {
+        poll_update(conn);
         return;
+    }
     enum writer_result result = writer_flush(&conn->writer, conn->fd, WRITE_TURN_BYTES, &written,
                                              &err);
     conn->driver->turn_again |= conn->writer.released != released;
