@@ -1,5 +1,5 @@
 /* CSV: one byte of options, then the file. Numbers are compared with the C library's. */
-/* decoder: worker/data/csv.c worker/data/lines.c worker/data/labels.c worker/data/number.c worker/data/names.c */
+/* decoder: worker/data/csv.c worker/data/lines.c worker/data/labels.c worker/data/number.c */
 /* options: -max_len=2048 */
 #include "worker/data/csv.h"
 
@@ -32,8 +32,8 @@ static const char *const pieces[] = {
 };
 
 /*
- * The bits of the option byte: 0x03 the header, 0x04 values, 0x08 two classes, 0x10 the label is y, 0x20 labels
- * may be missing, 0x40 read again with the classes found.
+ * The bits of the option byte: 0x03 the header, 0x04 values, 0x08 two classes, 0x10 the label is y,
+ * 0x20 labels may be missing, 0x40 read again with the classes found.
  */
 static void read_file(uint8_t choice, const uint8_t *text, size_t size, const struct names *classes,
                       struct dataset *ret_dataset, enum status *ret_status)

@@ -1,4 +1,5 @@
-/* The saved encoding: pairs "key=value", each on its line. What is taken is printed as the same text again. */
+/* The saved encoding: pairs "key=value", each on its line. What is taken is printed as the same
+ * text again. */
 /* decoder: worker/data/encoding_text.c */
 /* options: -max_len=512 */
 #include "worker/data/encoding_text.h"

@@ -1,4 +1,5 @@
-/* A pair of IDX files: one byte of options, the length of the images in two bytes, the images, the labels. */
+/* A pair of IDX files: one byte of options, the length of the images in two bytes, the images, the
+ * labels. */
 /* decoder: worker/data/idx.c worker/data/data_file.c */
 /* options: -max_len=2048 */
 #include "worker/data/idx.h"

@@ -1,7 +1,8 @@
 /*
- * The first line decides how many columns there are, whether it names them, and which one is the label.
- * From then on each line is read once, field after field, straight into its row: a number that is followed
- * by a comma is taken as it stands, and only what is not that simple is cut out and unquoted first.
+ * The first line decides how many columns there are, whether it names them, and which one is the
+ * label. From then on each line is read once, field after field, straight into its row: a number
+ * that is followed by a comma is taken as it stands, and only what is not that simple is cut out
+ * and unquoted first.
  */
 #include "worker/data/csv.h"
 
@@ -51,7 +52,8 @@ static char *skip_spaces(char *at, const char *limit)
     return at;
 }
 
-/* Puts file, line and column in front of the message; the column's name, or its number without a header. */
+/* Puts file, line and column in front of the message; the column's name, or its number without a
+ * header. */
 static enum status column_error(const struct csv *csv, size_t column, enum status status,
                                 struct error *err)
 {
@@ -73,7 +75,8 @@ static enum status line_error(const struct csv *csv, struct error *err, const ch
                      (unsigned long long)csv->lines.number, what);
 }
 
-/* Moves what is between quotes to the front, with "" made one quote. NULL: there is no closing quote. */
+/* Moves what is between quotes to the front, with "" made one quote. NULL: there is no closing
+ * quote. */
 static char *unquote(char *at, const char *limit, struct field *ret_field)
 {
     char *to = at + 1;
@@ -96,8 +99,8 @@ static char *unquote(char *at, const char *limit, struct field *ret_field)
 }
 
 /*
- * The field that begins at *at, which then points behind the field, at a comma or the limit. Changes the
- * line where the field is quoted.
+ * The field that begins at *at, which then points behind the field, at a comma or the limit.
+ * Changes the line where the field is quoted.
  */
 static enum status next_field(const struct csv *csv, char **at, char *limit,
                               struct field *ret_field, struct error *err)
@@ -438,7 +441,8 @@ static enum status csv_read(struct source *const *parts, size_t part_count,
     return status;
 }
 
-/* Any text: what is no CSV gets a message that names the line. Other text encodings have zero bytes. */
+/* Any text: what is no CSV gets a message that names the line. Other text encodings have zero
+ * bytes. */
 static bool csv_recognize(const uint8_t *head, size_t size)
 {
     return memchr(head, 0, size) == NULL;

@@ -1,4 +1,5 @@
-/* Data files of every known format into data sets: the table of formats and what a reader is given. */
+/* Data files of every known format into data sets: the table of formats and what a reader is given.
+ * */
 #ifndef PARAMD_WORKER_DATA_DATA_FILE_H
 #define PARAMD_WORKER_DATA_DATA_FILE_H
 
@@ -34,19 +35,21 @@ struct data_options {
     /* Classes that the model tells apart: a label past them is an error. 0: not checked. */
     size_t class_count;
 
-    /* The classes of the training file, for another file of the same data. NULL: this is the training file. */
+    /* The classes of the training file, for another file of the same data. NULL: this is the
+     * training file. */
     const struct names *classes;
 
-    /* A file with exactly this many columns, or images without their label file, has no labels. 0: every
-     * file must have them. */
+    /* A file with exactly this many columns, or images without their label file, has no labels. 0:
+     * every file must have them. */
     size_t unlabelled_feature_count;
 };
 
 /*
- * Read a whole data file, or, where path is "images,labels", the pair. Each may be gzip, and is known by its
- * content: CSV (csv.h) or IDX (idx.h).
+ * Read a whole data file, or, where path is "images,labels", the pair. Each may be gzip, and is
+ * known by its content: CSV (csv.h) or IDX (idx.h).
  *
- *   ret_dataset   new, to be released with dataset_release. Its classes are set if options->classes is
+ *   ret_dataset   new, to be released with dataset_release. Its classes are set if options->classes
+ * is
  *                 NULL and the labels are text.
  *
  * INVALID_ARGUMENT: content that is wrong or does not fit the options, with file, line and column;
@@ -56,7 +59,8 @@ struct data_options {
 NODISCARD enum status data_file_read(const char *path, const struct data_options *options,
                                      struct dataset *ret_dataset, struct error *err);
 
-/* The same from parts that are open already, as tests and fuzzers have them. `name` is for messages. */
+/* The same from parts that are open already, as tests and fuzzers have them. `name` is for
+ * messages. */
 NODISCARD enum status data_file_read_parts(const char *name, struct source *const *parts,
                                            size_t part_count, const struct data_options *options,
                                            struct dataset *ret_dataset, struct error *err);
@@ -67,12 +71,14 @@ struct data_format {
     const char
         *part_names[DATA_FILE_PART_COUNT_MAX]; /* "images", "labels"; NULL where there is none */
 
-    /* Whether a file that begins with these bytes (all of it, if shorter than SOURCE_HEAD_BYTES) is one. */
+    /* Whether a file that begins with these bytes (all of it, if shorter than SOURCE_HEAD_BYTES) is
+     * one. */
     bool (*recognize)(const uint8_t *head, size_t size);
 
     /*
-     * Reads into a data set that has only its name; it is released by the caller, on failure too. There are
-     * as many parts as part_names, or one fewer if options->unlabelled_feature_count is set.
+     * Reads into a data set that has only its name; it is released by the caller, on failure too.
+     * There are as many parts as part_names, or one fewer if options->unlabelled_feature_count is
+     * set.
      */
     enum status (*read)(struct source *const *parts, size_t part_count,
                         const struct data_options *options, struct dataset *dataset,

@@ -1,4 +1,5 @@
-/* Examples in memory: a float32 matrix of features and a label each; growing, splitting, comparing. */
+/* Examples in memory: a float32 matrix of features and a label each; growing, splitting, comparing.
+ * */
 #ifndef PARAMD_WORKER_DATA_DATASET_H
 #define PARAMD_WORKER_DATA_DATASET_H
 
@@ -55,15 +56,15 @@ NODISCARD enum status dataset_split(const struct dataset *dataset, double fracti
                                     struct error *err);
 
 /*
- * Whether `other` (a test file) can be used where `train` was: as many features and, where both files name
- * them, the same names in the same order. INVALID_ARGUMENT, saying which differs.
+ * Whether `other` (a test file) can be used where `train` was: as many features and, where both
+ * files name them, the same names in the same order. INVALID_ARGUMENT, saying which differs.
  */
 NODISCARD enum status dataset_check_alike(const struct dataset *train, const struct dataset *other,
                                           struct error *err);
 
 /*
- * Fills a data set row by row, with memory for what has arrived and no copy at the end: the arrays grow by
- * realloc, which moves pages, not bytes, at these sizes.
+ * Fills a data set row by row, with memory for what has arrived and no copy at the end: the arrays
+ * grow by realloc, which moves pages, not bytes, at these sizes.
  */
 struct dataset_builder {
     struct dataset *dataset; /* borrowed */
@@ -76,8 +77,9 @@ struct dataset_builder {
 void dataset_builder_init(struct dataset_builder *builder, struct dataset *dataset, bool labelled);
 
 /*
- * Room for one more row; *ret_row is its features, not yet set, valid until the next call. It counts after
- * dataset_builder_add. RESOURCE_EXHAUSTED if memory or DATASET_EXAMPLE_COUNT_MAX does not allow it.
+ * Room for one more row; *ret_row is its features, not yet set, valid until the next call. It
+ * counts after dataset_builder_add. RESOURCE_EXHAUSTED if memory or DATASET_EXAMPLE_COUNT_MAX does
+ * not allow it.
  */
 NODISCARD enum status dataset_builder_row(struct dataset_builder *builder, float **ret_row,
                                           struct error *err);

@@ -51,8 +51,8 @@ enum status encoding_allocate(struct encoding *encoding, size_t feature_count, s
 }
 
 /*
- * Values are taken relative to those of the first example, so that a column of equal values has a deviation
- * of exactly 0.
+ * Values are taken relative to those of the first example, so that a column of equal values has a
+ * deviation of exactly 0.
  */
 static void fit_standard(const struct examples *train, double *mean, double *deviation)
 {

@@ -1,4 +1,5 @@
-/* How a training file's contents became numbers, saved beside the weights: names of classes and scale of features. */
+/* How a training file's contents became numbers, saved beside the weights: names of classes and
+ * scale of features. */
 #ifndef PARAMD_WORKER_DATA_ENCODING_H
 #define PARAMD_WORKER_DATA_ENCODING_H
 
@@ -26,7 +27,8 @@ struct encoding {
 
 void encoding_release(struct encoding *encoding);
 
-/* Zeroed mean and deviation for so many features. On failure the encoding is still to be released. */
+/* Zeroed mean and deviation for so many features. On failure the encoding is still to be released.
+ * */
 NODISCARD enum status encoding_allocate(struct encoding *encoding, size_t feature_count,
                                         struct error *err);
 
@@ -40,12 +42,12 @@ NODISCARD enum status scale_kind_named(const char *name, enum scale_kind *ret_ki
                                        struct error *err);
 
 /*
- * Learn the encoding of a training file: the classes of the data set (copied) and, for SCALE_STANDARD, mean
- * and deviation of each column over the training examples alone.
+ * Learn the encoding of a training file: the classes of the data set (copied) and, for
+ * SCALE_STANDARD, mean and deviation of each column over the training examples alone.
  *
- * The deviation is that of the population (divided by n, as scikit-learn's StandardScaler), and 1 for a
- * column of equal values. Sums are made in float64, example after example: the same file gives the same bits
- * on every rank. ret_encoding is new.
+ * The deviation is that of the population (divided by n, as scikit-learn's StandardScaler), and 1
+ * for a column of equal values. Sums are made in float64, example after example: the same file
+ * gives the same bits on every rank. ret_encoding is new.
  */
 NODISCARD enum status encoding_fit(enum scale_kind kind, const struct names *classes,
                                    const struct examples *train, struct encoding *ret_encoding,
@@ -57,8 +59,8 @@ NODISCARD enum status encoding_fit(enum scale_kind kind, const struct names *cla
  *   features   (count, feature_count) float32.
  *              SCALE_UNIT divides in float32; SCALE_STANDARD computes in float64 and rounds once.
  *
- * INVALID_ARGUMENT if feature_count is not the encoding's (SCALE_STANDARD), or a result is no finite float32;
- * then some of the features are changed.
+ * INVALID_ARGUMENT if feature_count is not the encoding's (SCALE_STANDARD), or a result is no
+ * finite float32; then some of the features are changed.
  */
 NODISCARD enum status encoding_apply(const struct encoding *encoding, float *features, size_t count,
                                      size_t feature_count, struct error *err);

@@ -1,6 +1,6 @@
 /*
- * The saved form of an encoding. It is read as strictly as it is written: equal encodings are equal text, so
- * that equal weights make equal files.
+ * The saved form of an encoding. It is read as strictly as it is written: equal encodings are equal
+ * text, so that equal weights make equal files.
  */
 #include "worker/data/encoding_text.h"
 
@@ -26,7 +26,7 @@ static char *print_string(char *to, const char *text)
     *to++ = '"';
     for (; *text; text++) {
         if ((unsigned char)*text < 0x20) {
-            to += sprintf(to, "\\u%04x", (unsigned)*text);
+            to += snprintf(to, ESCAPED_BYTES + 1, "\\u%04x", (unsigned)*text);
             continue;
         }
         if (*text == '"' || *text == '\\')

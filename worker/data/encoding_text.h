@@ -36,12 +36,12 @@ NODISCARD enum status encoding_print(const struct encoding *encoding,
 void encoding_text_release(struct encoding_text *text);
 
 /*
- * Read it back, from pairs in any order; other keys are somebody else's and are passed over. None of the keys
- * gives the encoding that changes nothing.
+ * Read it back, from pairs in any order; other keys are somebody else's and are passed over. None
+ * of the keys gives the encoding that changes nothing.
  *
- * INVALID_ARGUMENT for anything that encoding_print does not write: a key that is missing or there twice, an
- * unknown scale, text that is no list of numbers, lists of different length, a deviation that is not above 0,
- * classes that are not sorted and distinct. ret_encoding is new.
+ * INVALID_ARGUMENT for anything that encoding_print does not write: a key that is missing or there
+ * twice, an unknown scale, text that is no list of numbers, lists of different length, a deviation
+ * that is not above 0, classes that are not sorted and distinct. ret_encoding is new.
  */
 NODISCARD enum status encoding_parse(const struct encoding_pair *pairs, size_t pair_count,
                                      struct encoding *ret_encoding, struct error *err);

@@ -92,7 +92,8 @@ static enum status read_header(struct source *source, struct idx_header *ret_hea
     return STATUS_OK;
 }
 
-/* The declared size is within bounds and not beyond what the file can hold, before anything is allocated. */
+/* The declared size is within bounds and not beyond what the file can hold, before anything is
+ * allocated. */
 static enum status check_size(const struct source *source, const struct idx_header *header,
                               struct error *err)
 {

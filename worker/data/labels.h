@@ -1,4 +1,5 @@
-/* Labels as a file writes them into class indices or values; the same rules for every text format. */
+/* Labels as a file writes them into class indices or values; the same rules for every text format.
+ * */
 #ifndef PARAMD_WORKER_DATA_LABELS_H
 #define PARAMD_WORKER_DATA_LABELS_H
 
@@ -29,9 +30,9 @@ void labels_init(struct labels *labels, const struct data_options *options);
 void labels_release(struct labels *labels);
 
 /*
- * One label, from its text (text[size] as number_parse wants it). A text gets a provisional index, until
- * labels_finish. The message of an error says what is wrong with the text; file, line and column are the
- * caller's to add.
+ * One label, from its text (text[size] as number_parse wants it). A text gets a provisional index,
+ * until labels_finish. The message of an error says what is wrong with the text; file, line and
+ * column are the caller's to add.
  *
  * INVALID_ARGUMENT: not a number where one is needed; no whole number from 0 on; not below
  * options->class_count; not one of options->classes.

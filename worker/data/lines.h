@@ -1,4 +1,5 @@
-/* A text file line by line, in a buffer that grows up to a bound; and how its text is quoted in messages. */
+/* A text file line by line, in a buffer that grows up to a bound; and how its text is quoted in
+ * messages. */
 #ifndef PARAMD_WORKER_DATA_LINES_H
 #define PARAMD_WORKER_DATA_LINES_H
 
@@ -31,16 +32,17 @@ NODISCARD enum status lines_init(struct lines *lines, struct source *source, str
 void lines_release(struct lines *lines);
 
 /*
- * The next line, without its end (newline, or carriage return and newline) and, for the first, without a
- * UTF-8 byte order mark. *ret_text is NULL at the end of the file. The text may be changed, stays until the
- * next call, and text[size] is readable: a line end or a zero.
+ * The next line, without its end (newline, or carriage return and newline) and, for the first,
+ * without a UTF-8 byte order mark. *ret_text is NULL at the end of the file. The text may be
+ * changed, stays until the next call, and text[size] is readable: a line end or a zero.
  *
  * INVALID_ARGUMENT if a line is longer than LINES_LINE_BYTES_MAX; what source_read returns.
  */
 NODISCARD enum status lines_next(struct lines *lines, char **ret_text, size_t *ret_size,
                                  struct error *err);
 
-/* Text from a file as a message shows it: cut with "..." where it is long, control characters as '?'. */
+/* Text from a file as a message shows it: cut with "..." where it is long, control characters as
+ * '?'. */
 void lines_excerpt(const char *text, size_t size, char ret_excerpt[LINES_EXCERPT_BYTES]);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * The quick way: the first 19 significant digits as an integer, times or over a power of ten that is exact in
- * float64. Both steps round, by at most 2 units in the last place of the float64 together. A float32 has 29
- * bits fewer, so unless those bits are within a few units of one half, rounding the float64 gives what
- * rounding the exact value would have given. The others, about one in 10^7, go to strtof.
+ * The quick way: the first 19 significant digits as an integer, times or over a power of ten that
+ * is exact in float64. Both steps round, by at most 2 units in the last place of the float64
+ * together. A float32 has 29 bits fewer, so unless those bits are within a few units of one half,
+ * rounding the float64 gives what rounding the exact value would have given. The others, about one
+ * in 10^7, go to strtof.
  */
 #include "worker/data/number.h"
 
@@ -41,7 +42,8 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Digits from text on; `step` is what each one adds to the exponent: 0 before the point, -1 after it. */
+/* Digits from text on; `step` is what each one adds to the exponent: 0 before the point, -1 after
+ * it. */
 static const char *take_digits(const char *text, const char *limit, int step, int *taken,
                                struct decimal *decimal)
 {
@@ -143,7 +145,8 @@ static locale_t plain_locale(void)
     return newlocale(LC_ALL_MASK, "C", (locale_t)0);
 }
 
-/* A short whole number without a sign, which most data files are full of. NULL: it is something else. */
+/* A short whole number without a sign, which most data files are full of. NULL: it is something
+ * else. */
 static const char *take_short(const char *text, const char *limit, float *ret_value)
 {
     const char *at = text;

@@ -14,10 +14,10 @@ enum number_result {
 };
 
 /*
- * Parse the number at the beginning of text, which ends at limit: digits with an optional sign, point and
- * exponent, of any length; no spaces, hexadecimal, nan or inf. The result is the float32 nearest to the
- * decimal value, ties to even; too small for a float32 gives a denormal or zero. *ret_end is where the
- * number ends.
+ * Parse the number at the beginning of text, which ends at limit: digits with an optional sign,
+ * point and exponent, of any length; no spaces, hexadecimal, nan or inf. The result is the float32
+ * nearest to the decimal value, ties to even; too small for a float32 gives a denormal or zero.
+ * *ret_end is where the number ends.
  *
  * *limit must be readable and not continue a number: a zero, a newline, a comma.
  */
@@ -27,7 +27,8 @@ enum number_result number_parse(const char *text, const char *limit, float *ret_
 /* The whole text, with spaces or tabs around it, is a number. The same rule about text[size]. */
 enum number_result number_parse_all(const char *text, size_t size, float *ret_value);
 
-/* The text is how programs write "no number": nan, inf, infinity, in any case, with or without a sign. */
+/* The text is how programs write "no number": nan, inf, infinity, in any case, with or without a
+ * sign. */
 bool number_is_nonfinite(const char *text, size_t size);
 
 /* A float64 as text that number_parse_float64 turns into the same bits. value is finite. */

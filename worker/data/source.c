@@ -1,7 +1,7 @@
 /*
- * A source is a file descriptor or bytes in memory, a packed buffer, and, for gzip, zlib's stream. Several
- * gzip members one after another are one file, as for gunzip; zeros after the last (tape padding) are
- * ignored, anything else there is damage.
+ * A source is a file descriptor or bytes in memory, a packed buffer, and, for gzip, zlib's stream.
+ * Several gzip members one after another are one file, as for gunzip; zeros after the last (tape
+ * padding) are ignored, anything else there is damage.
  */
 #include "worker/data/source.h"
 

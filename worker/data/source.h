@@ -21,7 +21,8 @@ struct source;
 /*
  * Open a file or a pipe for reading; ret_source is new, freed by source_free.
  *
- * NOT_FOUND if there is no such file; PERMISSION_DENIED; UNAVAILABLE for another failure of the system.
+ * NOT_FOUND if there is no such file; PERMISSION_DENIED; UNAVAILABLE for another failure of the
+ * system.
  */
 NODISCARD enum status source_open(const char *path, struct source **ret_source, struct error *err);
 
@@ -38,8 +39,8 @@ const char *source_name(const struct source *source);
 void source_limit_unpacked(struct source *source, uint64_t unpacked_bytes_max);
 
 /*
- * The first bytes, without moving on: SOURCE_HEAD_BYTES, or all where the file has fewer. They belong to
- * the source and change with the next source_read.
+ * The first bytes, without moving on: SOURCE_HEAD_BYTES, or all where the file has fewer. They
+ * belong to the source and change with the next source_read.
  */
 NODISCARD enum status source_head(struct source *source, const uint8_t **ret_bytes,
                                   size_t *ret_size, struct error *err);
@@ -47,13 +48,14 @@ NODISCARD enum status source_head(struct source *source, const uint8_t **ret_byt
 /*
  * Read up to capacity bytes; *ret_count is 0 only at the end.
  *
- * DATA_LOSS if gzip data is damaged or ends early; RESOURCE_EXHAUSTED if it unpacks to more than the
- * limit; UNAVAILABLE if the system cannot read.
+ * DATA_LOSS if gzip data is damaged or ends early; RESOURCE_EXHAUSTED if it unpacks to more than
+ * the limit; UNAVAILABLE if the system cannot read.
  */
 NODISCARD enum status source_read(struct source *source, void *buffer, size_t capacity,
                                   size_t *ret_count, struct error *err);
 
-/* No file of this size on disk unpacks to more bytes than this; UINT64_MAX for a pipe, whose size is unknown. */
+/* No file of this size on disk unpacks to more bytes than this; UINT64_MAX for a pipe, whose size
+ * is unknown. */
 uint64_t source_bytes_bound(const struct source *source);
 
 #endif

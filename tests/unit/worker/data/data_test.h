@@ -1,4 +1,5 @@
-/* What the tests of worker/data share: sources from text, gzip in memory, files in a folder of their own. */
+/* What the tests of worker/data share: sources from text, gzip in memory, files in a folder of
+ * their own. */
 #ifndef PARAMD_TESTS_UNIT_WORKER_DATA_DATA_TEST_H
 #define PARAMD_TESTS_UNIT_WORKER_DATA_DATA_TEST_H
 
@@ -32,7 +33,8 @@ static inline struct data_test_bytes data_test_text(const char *text)
     return (struct data_test_bytes){text, strlen(text)};
 }
 
-/* Reads one file or a pair from memory, named t.csv, or images and labels. A part with NULL bytes is none. */
+/* Reads one file or a pair from memory, named t.csv, or images and labels. A part with NULL bytes
+ * is none. */
 static inline enum status data_test_read(struct data_test_bytes first,
                                          struct data_test_bytes second,
                                          const struct data_options *options,

@@ -105,7 +105,8 @@ static void test_steps_and_positions(void **state)
     batches_release(&batches);
 }
 
-/* Shares join without a gap, in rank order, and differ by at most one; also with more ranks than examples. */
+/* Shares join without a gap, in rank order, and differ by at most one; also with more ranks than
+ * examples. */
 static void test_shares_cover_every_batch(void **state)
 {
     static const size_t sizes[][2] = {{100, 32}, {97, 32}, {10, 1}, {5, 64}, {3, 3}};
@@ -138,7 +139,8 @@ static void test_shares_cover_every_batch(void **state)
     }
 }
 
-/* What n ranks gather, put together, is what one rank gathers; and an epoch has every example once. */
+/* What n ranks gather, put together, is what one rank gathers; and an epoch has every example once.
+ * */
 static void test_ranks_together_see_what_one_sees(void **state)
 {
     enum { EXAMPLES = 50, BATCH = 12 };

@@ -26,6 +26,12 @@ static void expect_numbers(const float *found, size_t count, const float *wanted
     }
 }
 
+/* Over the end of a long text that was filled with something. */
+static void put_text(char *at, const char *text)
+{
+    memcpy(at, text, strlen(text) + 1);
+}
+
 /* Two features and a label, twice; whatever the spelling. */
 static void expect_two_rows(const char *text, const struct data_options *options)
 {
@@ -310,7 +316,7 @@ static void test_many_rows(void **state)
     (void)state;
     assert_non_null(text);
     for (i = 0; i < ROWS; i++)
-        used += (size_t)sprintf(text + used, "%zu,%zu.5,%zu\n", i, i % 77, i % 3);
+        used += (size_t)snprintf(text + used, 32, "%zu,%zu.5,%zu\n", i, i % 77, i % 3);
     dataset = data_test_read_text(text, &classes);
     assert_int_equal(dataset.example_count, ROWS);
     for (i = 0; i < ROWS; i++) {
@@ -331,12 +337,12 @@ static void test_long_lines_up_to_the_bound(void **state)
     assert_non_null(text);
     memset(text, '0', LINES_LINE_BYTES_MAX + 8);
     memcpy(text, "1.5", 3);
-    strcpy(text + LINES_LINE_BYTES_MAX - 3, ",7\n");
+    put_text(text + LINES_LINE_BYTES_MAX - 3, ",7\n");
     dataset = data_test_read_text(text, &classes);
     assert_true(dataset.features[0] == 1.5f);
     dataset_release(&dataset);
     memset(text + LINES_LINE_BYTES_MAX - 3, '0', 8);
-    strcpy(text + LINES_LINE_BYTES_MAX + 3, ",7\n");
+    put_text(text + LINES_LINE_BYTES_MAX + 3, ",7\n");
     expect_error(text, &classes, "t.csv:1: the line is longer than 16777216 bytes");
     free(text);
 }
@@ -352,11 +358,11 @@ static void test_columns_up_to_the_bound(void **state)
     assert_non_null(text);
     for (i = 0; i < count; i++)
         memcpy(text + 2 * i, "1,", 2);
-    strcpy(text + 2 * count - 1, "\n");
+    put_text(text + 2 * count - 1, "\n");
     dataset = data_test_read_text(text, &classes);
     assert_int_equal(dataset.feature_count, count - 1);
     dataset_release(&dataset);
-    strcpy(text + 2 * count - 1, ",1\n");
+    put_text(text + 2 * count - 1, ",1\n");
     expect_error(text, &classes,
                  "t.csv:1: the line has more than 1048576 fields, the most there may be");
     free(text);

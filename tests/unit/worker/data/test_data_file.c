@@ -70,7 +70,7 @@ static void test_format_is_told_by_content(void **state)
     struct dataset dataset;
 
     (void)state;
-    sprintf(named, "%s.gz", path);
+    snprintf(named, strlen(path) + 8, "%s.gz", path);
     assert_int_equal(rename(path, named), 0);
     dataset = read_file(named, &classes);
     assert_int_equal(dataset.example_count, 2);
@@ -87,7 +87,7 @@ static void test_a_file_with_a_comma_in_its_name(void **state)
     struct dataset dataset;
 
     (void)state;
-    sprintf(named, "%s,b", path);
+    snprintf(named, strlen(path) + 8, "%s,b", path);
     assert_int_equal(rename(path, named), 0);
     dataset = read_file(named, &classes);
     assert_int_equal(dataset.example_count, 2);

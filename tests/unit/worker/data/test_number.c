@@ -133,7 +133,7 @@ static void test_digits_are_not_limited(void **state)
 
     /* A tiny number times a huge one: 0.00...01e1500000. */
     memcpy(text, "0.0", 3);
-    strcpy(text + DIGITS - 1, "1e1499998");
+    memcpy(text + DIGITS - 1, "1e1499998", sizeof "1e1499998");
     expect(text, 1);
     free(text);
 }
