@@ -142,7 +142,7 @@ ACTIVATION_ROW(hard_tanh, .needs_input = true);
 
 static inline float hard_shrink_value(UNUSED const float *parameter, float x)
 {
-    return fabsf(x) > 0.5f ? x : 0;
+    return fabsf(x) <= 0.5f ? 0 : x;
 }
 
 static inline float hard_shrink_grad(UNUSED const float *parameter, float x, UNUSED float y,
@@ -156,7 +156,7 @@ ACTIVATION_ROW(hard_shrink, .needs_input = true);
 static inline float soft_shrink_value(UNUSED const float *parameter, float x)
 {
     float shrunk = x > 0 ? x - 0.5f : x + 0.5f;
-    return fabsf(x) > 0.5f ? shrunk : 0;
+    return fabsf(x) <= 0.5f ? 0 : shrunk;
 }
 
 static inline float soft_shrink_grad(UNUSED const float *parameter, float x, UNUSED float y,
@@ -189,7 +189,7 @@ ACTIVATION_ROW(sparse_plus, .needs_input = true);
 
 static inline float sparse_sigmoid_value(UNUSED const float *parameter, float x)
 {
-    float upper = x < 1 ? 0.5f * (x + 1) : 1;
+    float upper = x >= 1 ? 1 : 0.5f * (x + 1);
     return x <= -1 ? 0 : upper;
 }
 

@@ -114,7 +114,7 @@ static void sparsemax_forward(UNUSED const struct activation *activation, const 
         size_t support;
         float tau = sparsemax_tau(x, cols, &support);
         for (size_t i = 0; i < cols; i++)
-            y[i] = x[i] - tau > 0 ? x[i] - tau : 0;
+            y[i] = x[i] - tau <= 0 ? 0 : x[i] - tau;
     }
 }
 
