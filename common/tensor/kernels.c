@@ -3,6 +3,7 @@
 #include "common/tensor/dispatch.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 #include <xmmintrin.h>
 
@@ -56,15 +57,18 @@ const char *kernels_width_name(enum kernels_width width)
     return "unknown";
 }
 
-bool kernels_width_named(const char *name, enum kernels_width *ret_width)
+enum status kernels_limit_named(const char *name, struct error *err)
 {
+    if (!name || !name[0])
+        return STATUS_OK;
     for (enum kernels_width width = KERNELS_SSE2; width <= KERNELS_AVX512; width++) {
         if (strcmp(name, kernels_width_name(width)) == 0) {
-            *ret_width = width;
-            return true;
+            kernels_limit(width);
+            return STATUS_OK;
         }
     }
-    return false;
+    return error_set(err, STATUS_INVALID_ARGUMENT,
+                     "PARAMD_KERNELS='%s': sse2, avx2 and avx512 are possible", name);
 }
 
 void kernels_flush_denormals(void)

@@ -2,7 +2,8 @@
 #ifndef PARAMD_COMMON_TENSOR_KERNELS_H
 #define PARAMD_COMMON_TENSOR_KERNELS_H
 
-#include <stdbool.h>
+#include "common/base/error.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,10 +14,11 @@ enum kernels_width { KERNELS_SSE2, KERNELS_AVX2, KERNELS_AVX512 };
 /* Caps the width used from now on; the CPU's own limit still holds. Not thread-safe: call it first
  * in main(). */
 void kernels_limit(enum kernels_width widest);
+/* The same by name, as PARAMD_KERNELS has it; NULL or "" changes nothing. INVALID_ARGUMENT: no such
+ * width. */
+NODISCARD enum status kernels_limit_named(const char *name, struct error *err);
 enum kernels_width kernels_width(void);
 const char *kernels_width_name(enum kernels_width width);
-/* "sse2" -> KERNELS_SSE2; false: no such name, ret_width is not written. */
-bool kernels_width_named(const char *name, enum kernels_width *ret_width);
 
 /* Denormals count as zero in this thread (FTZ and DAZ), as in TensorFlow. Every computing thread
  * calls it first. */

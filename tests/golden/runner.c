@@ -96,13 +96,14 @@ static bool run_path(const char *argument, struct totals *totals)
 
 int main(int argc, char **argv)
 {
-    const char *kernels = getenv("PARAMD_KERNELS");
     struct totals totals = {0};
-    enum kernels_width width;
+    struct error err;
     int first = 1;
 
-    if (kernels && kernels_width_named(kernels, &width))
-        kernels_limit(width);
+    if (kernels_limit_named(getenv("PARAMD_KERNELS"), &err) != STATUS_OK) {
+        fprintf(stderr, "golden-runner: %s\n", err.message);
+        return 2;
+    }
     kernels_flush_denormals();
     if (argc > 1 && strcmp(argv[1], "--verbose") == 0) {
         totals.verbose = true;

@@ -152,16 +152,22 @@ static void test_flushed_denormals_are_zero(void **state)
     assert_true(y == 0.0f);
 }
 
-static void test_widths_have_names(void **state)
+static void test_a_width_is_limited_by_name(void **state)
 {
-    enum kernels_width width = KERNELS_SSE2;
+    enum kernels_width limit = widest();
+    struct error err;
 
     (void)state;
-    assert_true(kernels_width_named("avx512", &width));
-    assert_int_equal(width, KERNELS_AVX512);
-    assert_string_equal(kernels_width_name(KERNELS_AVX2), "avx2");
-    assert_false(kernels_width_named("avx", &width));
-    assert_int_equal(width, KERNELS_AVX512);
+    assert_int_equal(kernels_limit_named("sse2", &err), STATUS_OK);
+    assert_int_equal(kernels_width(), KERNELS_SSE2);
+    assert_int_equal(kernels_limit_named("avx512", &err), STATUS_OK);
+    assert_int_equal(kernels_width(), limit);
+    assert_int_equal(kernels_limit_named("avx", &err), STATUS_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "avx512"));
+    assert_int_equal(kernels_limit_named(NULL, &err), STATUS_OK);
+    assert_int_equal(kernels_limit_named("", &err), STATUS_OK);
+    assert_int_equal(kernels_width(), limit);
+    assert_string_equal(kernels_width_name((enum kernels_width)9), "unknown");
 }
 
 int main(void)
@@ -172,7 +178,7 @@ int main(void)
         cmocka_unit_test(test_scale_works_in_place),
         cmocka_unit_test(test_nonfinite_is_found_wherever_it_stands),
         cmocka_unit_test(test_flushed_denormals_are_zero),
-        cmocka_unit_test(test_widths_have_names),
+        cmocka_unit_test(test_a_width_is_limited_by_name),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }
