@@ -146,6 +146,8 @@ static void encode(const struct link_frame *frame, bool hash_payload, size_t hea
         .type = frame->type,
         .header_bytes = (uint32_t)header_bytes,
         .payload_bytes = (uint32_t)payload_bytes,
+        .lineage = frame->type == FRAME_HELLO ? 0 : FRAME_LINEAGE,
+        .map_version = frame->type == FRAME_HELLO ? 0 : FRAME_MAP_VERSION,
         .commit_plus_1 = frame->commit_plus_1,
         .request = frame->request,
     };

@@ -13,6 +13,12 @@ enum { FRAME_PREAMBLE_BYTES = 64 };
 
 enum { PROTOCOL_MAJOR = 0, PROTOCOL_MINOR = 1 };
 
+/*
+ * What every frame but HELLO says it belongs to. Both grow later: the lineage with a rollback to a checkpoint, the map
+ * version with a change of placement; a frame with another number is refused from the first version on.
+ */
+enum { FRAME_LINEAGE = 1, FRAME_MAP_VERSION = 1 };
+
 /* Bits of Hello.features. */
 #define FEATURE_PAYLOAD_HASH ((uint64_t)1)
 

@@ -210,6 +210,17 @@ struct reply {
     size_t bytes;
 };
 
+/* One of the queued frames has left: there is room for what is ready. */
+static void on_reply_released(void *owner, bool written)
+{
+    struct session *session = owner;
+
+    (void)written;
+    session->queued_replies--;
+    if (session->ready)
+        session_mark_dirty(session);
+}
+
 static void reply_send(struct session *session, struct reply *reply, uint64_t request)
 {
     struct service *service = session->service;
@@ -218,7 +229,9 @@ static void reply_send(struct session *session, struct reply *reply, uint64_t re
                                .request = request,
                                .commit_plus_1 = service->consistency.committed_plus_1,
                                .pieces = reply->pieces,
-                               .piece_count = reply->count};
+                               .piece_count = reply->count,
+                               .on_released = on_reply_released,
+                               .owner = session};
 
     if (reply->count == 0 || session->closing)
         return;
@@ -226,7 +239,9 @@ static void reply_send(struct session *session, struct reply *reply, uint64_t re
     reply->message.variable = reply->variables;
     reply->message.block = reply->blocks;
     reply->message.grant = service->grant;
-    if (service->io->send(service->io->context, session->link, &frame))
+    if (service->io->send(service->io->context, session->link, &frame) == STATUS_OK)
+        session->queued_replies++;
+    else
         service_close(session, false, STATUS_RESOURCE_EXHAUSTED,
                       "the values of a pull could not be queued: the peer reads too slowly, or memory ran out");
     reply->count = 0;
@@ -249,7 +264,7 @@ void pull_flush(struct session *session)
 
     reply.count = 0;
     reply.bytes = 0;
-    while (session->ready) {
+    while (session->ready && session->queued_replies < SESSION_REPLIES_MAX) {
         struct block_waiter *waiter = session->ready;
         struct block *block = waiter->block;
         struct buf *buf = reply_buf(block, waiter->pull->step);
@@ -276,7 +291,8 @@ void pull_flush(struct session *session)
         }
         waiter_free(service, waiter);
     }
-    session->ready_end = &session->ready;
+    if (!session->ready)
+        session->ready_end = &session->ready;
     reply_send(session, &reply, request);
 }
 

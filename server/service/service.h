@@ -54,7 +54,10 @@ struct block_waiter {
     struct block_waiter *next; /* at the block, in the session's ready list, or free */
 };
 
-enum { SESSION_ACKS_MAX = 256 };
+enum {
+    SESSION_ACKS_MAX = 256,
+    SESSION_REPLIES_MAX = 16, /* frames of values queued on one link: what is ready beyond waits, uncopied, at its place */
+};
 
 struct session {
     struct service *service;
@@ -78,6 +81,7 @@ struct session {
     uint32_t ack_duplicates;
     struct block_waiter *ready, **ready_end; /* blocks to be sent, in the order in which they became ready */
     uint64_t waiter_count;
+    uint32_t queued_replies; /* frames of values that are not yet written */
     bool dirty;           /* has acks or ready blocks: in the service's list */
     struct session *next_dirty;
 };
