@@ -78,29 +78,30 @@ static enum status check_agreement(struct service *service, struct block *block,
                      (unsigned long long)step, name, pusher, block->silent_rank_plus_1 - 1);
 }
 
-/* Prepares a block that all ranks have done their part for, if the step's order and memory allow. */
-static void try_prepare(struct service *service, struct block *block)
+/* Prepares a block that all ranks have done their part for; false if the step's order or memory does not allow it yet. */
+static bool try_prepare(struct service *service, struct block *block)
 {
     struct error err;
 
     if (!consistency_may_prepare(&service->consistency, block->version, block->version + 1))
-        return;
+        return false;
     if (check_agreement(service, block, &err)) {
         service_complain(service, err.status, "%s", err.message);
-        return;
+        return false;
     }
     if (!store_can_prepare(&service->store, block)) {
         starve(service, block);
-        return;
+        return false;
     }
     if (store_prepare(&service->store, block, &err)) {
         service_complain(service, err.status, "%s", err.message);
-        return;
+        return false;
     }
     service->prepares++;
     service->progress = true;
     count_prepared(service, block);
     pull_block_ready(service, block);
+    return true;
 }
 
 /* One rank's part of a block: folded, or known to be nothing. False: it is still awaited. */
@@ -134,18 +135,20 @@ static bool take_part(struct service *service, struct block *block, uint64_t ste
     return true;
 }
 
-/* Folds what is staged for the block's next version as far as the rank order allows, then prepares it. */
+/*
+ * Folds what is staged for the block's next version as far as the rank order allows, then prepares it; then the same for
+ * the version after it, which may be folded but not prepared before the commit.
+ */
 static void advance(struct service *service, struct block *block)
 {
-    if (!block->has_version || service->complaint.status)
-        return;
-    uint64_t step = block->version + 1;
-    if (!consistency_total_known(&service->consistency, step))
-        return;
-    while (!all_folded(service, block) && take_part(service, block, step, block->sum_rank))
-        block->sum_rank++;
-    if (all_folded(service, block))
-        try_prepare(service, block);
+    do {
+        uint64_t step = block->version + 1;
+        if (!block->has_version || service->complaint.status ||
+            !consistency_total_known(&service->consistency, step))
+            return;
+        while (!all_folded(service, block) && take_part(service, block, step, block->sum_rank))
+            block->sum_rank++;
+    } while (all_folded(service, block) && try_prepare(service, block));
 }
 
 /* The mutant folds in the order in which the pushes came: the newest first, whatever its rank. */
@@ -177,8 +180,7 @@ void push_retry_starved(struct service *service)
     for (uint32_t i = 0; i < count; i++) {
         struct block *block = service->starved[i];
         service->is_starved[store_index(&service->store, block)] = false;
-        if (all_folded(service, block))
-            try_prepare(service, block);
+        advance(service, block);
     }
 }
 
