@@ -132,7 +132,8 @@ static void conn_end(struct conn *conn, const struct error *why)
         return;
     remember_why(conn, why);
     /* One that came and went without a byte is a probe, and no news. */
-    if (conn->stranger && (conn->reader.sniffed || conn->why.status != STATUS_UNAVAILABLE))
+    if (conn->stranger && !conn->driver->closing &&
+        (conn->reader.sniffed || conn->why.status != STATUS_UNAVAILABLE))
         net_complain(conn->driver, "a connection is refused", conn->why.message);
     if (conn->state == CONN_RESOLVING)
         conn->driver->resolving_count--;

@@ -34,6 +34,7 @@ struct toy {
     size_t heads;
     size_t frames;
     size_t turns;
+    size_t sent;
     size_t released;
     size_t released_written;
     uint64_t bytes;
