@@ -87,8 +87,8 @@ void optimizer_begin_step(const struct optimizer *optimizer, uint64_t step, doub
  *
  * The arithmetic is Keras 3's to the bit: float32, each operation rounded once, none contracted,
  * denormals taken as zero. The result of an element does not depend on count, alignment or vector
- * width. The caller's thread must flush denormals (kernels_flush_denormals in
- * common/tensor/kernels.h). Allocates nothing.
+ * width; only which of the NaNs a NaN is, is not promised. The caller's thread must flush denormals
+ * (kernels_flush_denormals in common/tensor/kernels.h). Allocates nothing.
  */
 void optimizer_apply(const struct optimizer *optimizer, const struct optimizer_scalars *scalars,
                      const float *value_in, float *value_out, float *const *slots,

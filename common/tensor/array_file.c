@@ -18,7 +18,8 @@ static enum status system_error(struct error *err, const char *verb, const char 
         status = STATUS_NOT_FOUND;
     else if (code == EACCES || code == EPERM || code == EROFS)
         status = STATUS_PERMISSION_DENIED;
-    else if (code == ENOSPC || code == EDQUOT || code == ENOMEM || code == EMFILE || code == ENFILE)
+    else if (code == ENOSPC || code == EDQUOT || code == EFBIG || code == ENOMEM ||
+             code == EMFILE || code == ENFILE)
         status = STATUS_RESOURCE_EXHAUSTED;
     return error_set(err, status, "%s '%s': %s", verb, path, strerror(code));
 }

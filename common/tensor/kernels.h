@@ -24,7 +24,8 @@ const char *kernels_width_name(enum kernels_width width);
  * calls it first. */
 void kernels_flush_denormals(void);
 
-/* y = a * x. x and y may be the same array. */
+/* y = a * x. x and y may be the same array. Here and below: which of the NaNs a NaN is, is not
+ * promised. */
 void kernels_scale(float *y, const float *x, float a, size_t count);
 
 /* y = y + a * x, product and sum each rounded. */
