@@ -214,7 +214,10 @@ static void serve(struct server *server, const struct link_io *io, bool insecure
 
 static int finish(const struct server *server)
 {
-    if (server->exit_code != EXIT_CODE_DONE && !caught_signal)
+    bool orderly = server->exit_code == EXIT_CODE_DONE || server->exit_code == EXIT_CODE_SIGINT ||
+                   server->exit_code == EXIT_CODE_SIGTERM;
+
+    if (!orderly)
         log_error("%s", server->end_message);
     else
         log_info("%s", server->end_message);
