@@ -1,5 +1,6 @@
 /* Descriptions of models: read, and laid out as far as that takes no memory for the weights. */
-/* decoder: worker/nn/model_json.c worker/nn/config.c worker/nn/config_initializer.c worker/nn/layer.c */
+/* decoder: worker/nn/model_json.c worker/nn/config.c worker/nn/config_initializer.c
+ * worker/nn/layer.c */
 /* options: -max_len=4096 */
 #include "worker/nn/model_json.h"
 

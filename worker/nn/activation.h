@@ -1,4 +1,5 @@
-/* Activation functions: Keras's keras.activations by name, each with its forward and backward side by side. */
+/* Activation functions: Keras's keras.activations by name, each with its forward and backward side
+ * by side. */
 #ifndef PARAMD_WORKER_NN_ACTIVATION_H
 #define PARAMD_WORKER_NN_ACTIVATION_H
 
@@ -13,7 +14,8 @@ struct activation_kind {
     const char *name; /* Keras's, "relu" */
     /*
      * x, y, y_grad and x_grad have rows rows; x and x_grad of cols columns, y and y_grad of
-     * activation_output_cols. y may be x and x_grad may be y_grad, unless the output has fewer columns.
+     * activation_output_cols. y may be x and x_grad may be y_grad, unless the output has fewer
+     * columns.
      */
     void (*forward)(const struct activation *activation, const float *x, float *y, size_t rows,
                     size_t cols);
@@ -26,7 +28,8 @@ struct activation_kind {
 
 struct activation {
     const struct activation_kind *kind; /* static */
-    /* relu_bounded: max (NAN: none), negative slope, threshold; leaky_relu: negative slope; elu: alpha. */
+    /* relu_bounded: max (NAN: none), negative slope, threshold; leaky_relu: negative slope; elu:
+     * alpha. */
     float parameter[3];
 };
 

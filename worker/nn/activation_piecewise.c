@@ -1,4 +1,5 @@
-/* Activations made of pieces of lines and parabolas. At the corners the gradients are TensorFlow's, said at each. */
+/* Activations made of pieces of lines and parabolas. At the corners the gradients are TensorFlow's,
+ * said at each. */
 #include "worker/nn/activation_loop.h"
 
 #include <math.h>
@@ -35,8 +36,9 @@ static inline float relu_grad(UNUSED const float *parameter, UNUSED float x, flo
 ACTIVATION_ROW(relu, .needs_input = false);
 
 /*
- * relu with a maximum (NaN: none), a slope below the threshold and a threshold, put together as Keras does it: so at
- * 0 the gradient is 0 even with a slope if there is a maximum, and the maximum itself passes it, except for 6.
+ * relu with a maximum (NaN: none), a slope below the threshold and a threshold, put together as
+ * Keras does it: so at 0 the gradient is 0 even with a slope if there is a maximum, and the maximum
+ * itself passes it, except for 6.
  */
 
 static inline float relu_bounded_value(const float *parameter, float x)

@@ -73,7 +73,8 @@ static void log_softmax_backward(UNUSED const struct activation *activation, UNU
 const struct activation_kind activation_log_softmax = {"log_softmax", log_softmax_forward,
                                                        log_softmax_backward, .needs_input = false};
 
-/* How many elements of the row come before x[at] in descending order; equal ones in their own order. */
+/* How many elements of the row come before x[at] in descending order; equal ones in their own
+ * order. */
 static size_t descending_place(const float *x, size_t cols, size_t at)
 {
     size_t place = 0;
@@ -83,9 +84,10 @@ static size_t descending_place(const float *x, size_t cols, size_t at)
 }
 
 /*
- * sparsemax as Keras computes it. Of the row in descending order, z_1 >= z_2 >= ..., with running sums S_j, the support
- * are the k places with 1 + j z_j > S_j; tau = (S_1 + ... + S_k - 1) / k, and y = max(x - tau, 0). (Martins & Astudillo
- * 2016 have S_k there, not the sum of the S_j; the two agree for k = 1 only.) Returns tau. No storage: O(cols^2).
+ * sparsemax as Keras computes it. Of the row in descending order, z_1 >= z_2 >= ..., with running
+ * sums S_j, the support are the k places with 1 + j z_j > S_j; tau = (S_1 + ... + S_k - 1) / k, and
+ * y = max(x - tau, 0). (Martins & Astudillo 2016 have S_k there, not the sum of the S_j; the two
+ * agree for k = 1 only.) Returns tau. No storage: O(cols^2).
  */
 static float sparsemax_tau(const float *x, size_t cols, size_t *ret_support)
 {

@@ -1,4 +1,5 @@
-/* Activations made of exp, log and erf. The frequent ones (sigmoid, tanh, silu) vectorise; the others call libm. */
+/* Activations made of exp, log and erf. The frequent ones (sigmoid, tanh, silu) vectorise; the
+ * others call libm. */
 #include "worker/nn/activation_loop.h"
 #include "worker/nn/exponential.h"
 
@@ -22,8 +23,8 @@ static inline float sigmoid_grad(UNUSED const float *parameter, UNUSED float x, 
 ACTIVATION_ROW(sigmoid, .needs_input = false, .gives_logits = true);
 
 /*
- * tanh: 1 - 2 / (exp(2 |x|) + 1), and near 0, where that cancels, the odd polynomial of tanhf in the Cephes library
- * (S. Moshier, https://www.netlib.org/cephes/).
+ * tanh: 1 - 2 / (exp(2 |x|) + 1), and near 0, where that cancels, the odd polynomial of tanhf in
+ * the Cephes library (S. Moshier, https://www.netlib.org/cephes/).
  */
 
 static inline float tanh_value(UNUSED const float *parameter, float x)
@@ -106,7 +107,7 @@ static inline float softplus_grad(UNUSED const float *parameter, float x, UNUSED
     return y_grad * sigmoid_value(parameter, x);
 }
 
-ACTIVATION_ROW(softplus, .needs_input = true);
+ACTIVATION_LIBM_ROW(softplus, .needs_input = true);
 
 /* log_sigmoid, -softplus(-x) */
 
@@ -121,7 +122,7 @@ static inline float log_sigmoid_grad(UNUSED const float *parameter, float x, UNU
     return y_grad * sigmoid_value(parameter, -x);
 }
 
-ACTIVATION_ROW(log_sigmoid, .needs_input = true);
+ACTIVATION_LIBM_ROW(log_sigmoid, .needs_input = true);
 
 /* softsign, x / (1 + |x|) */
 
@@ -167,7 +168,7 @@ static inline float gelu_grad(UNUSED const float *parameter, float x, UNUSED flo
     return y_grad * (0.5f * (1.0f + erff(x * 0.70710678f)) + x * density);
 }
 
-ACTIVATION_ROW(gelu, .needs_input = true);
+ACTIVATION_LIBM_ROW(gelu, .needs_input = true);
 
 /* mish, x * tanh(softplus(x)) */
 
@@ -182,7 +183,7 @@ static inline float mish_grad(UNUSED const float *parameter, float x, UNUSED flo
     return y_grad * (t + x * (1.0f - t * t) * sigmoid_value(parameter, x));
 }
 
-ACTIVATION_ROW(mish, .needs_input = true);
+ACTIVATION_LIBM_ROW(mish, .needs_input = true);
 
 /* elu, alpha (exp(x) - 1) below 0; alpha at 0. */
 
@@ -196,9 +197,10 @@ static inline float elu_grad(const float *parameter, float x, float y, float y_g
     return x > 0 ? y_grad : y_grad * (y + parameter[0]);
 }
 
-ACTIVATION_ROW(elu, .needs_input = true);
+ACTIVATION_LIBM_ROW(elu, .needs_input = true);
 
-/* selu, scale * elu with the alpha that keeps mean 0 and deviation 1 (Klambauer et al. 2017); scale at 0. */
+/* selu, scale * elu with the alpha that keeps mean 0 and deviation 1 (Klambauer et al. 2017); scale
+ * at 0. */
 
 static const float selu_scale = 1.05070098f, selu_scale_alpha = 1.75809934f;
 
@@ -212,7 +214,7 @@ static inline float selu_grad(UNUSED const float *parameter, UNUSED float x, flo
     return y < 0 ? y_grad * (y + selu_scale_alpha) : y_grad * selu_scale;
 }
 
-ACTIVATION_ROW(selu, .needs_input = false);
+ACTIVATION_LIBM_ROW(selu, .needs_input = false);
 
 /* celu, max(x, 0) + exp(min(x, 0)) - 1; at 0 both parts pass the gradient, which makes 2. */
 
@@ -228,4 +230,4 @@ static inline float celu_grad(UNUSED const float *parameter, float x, float y, f
     return upper + lower;
 }
 
-ACTIVATION_ROW(celu, .needs_input = true);
+ACTIVATION_LIBM_ROW(celu, .needs_input = true);

@@ -65,7 +65,7 @@ int64_t config_int(struct config *config, const char *key, int64_t otherwise, in
         config_fail(config, STATUS_INVALID_ARGUMENT,
                     "%s is %.40s; a whole number from %lld to %lld is needed", key,
                     text != NULL ? text : "?", (long long)min, (long long)max);
-        free(text);
+        free(text); /* lint: jansson allocated it */
         return otherwise;
     }
     return json_integer_value(value);

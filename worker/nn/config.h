@@ -13,8 +13,8 @@
 enum { CONFIG_KEYS_MAX = 32 };
 
 /*
- * A reader over an object. The first failure is kept and every later call does nothing but return its default, so
- * a layer reads all its keys in a row and looks once, at config_finish.
+ * A reader over an object. The first failure is kept and every later call does nothing but return
+ * its default, so a layer reads all its keys in a row and looks once, at config_finish.
  */
 struct config {
     const json_t *object;              /* borrowed */
@@ -46,7 +46,8 @@ const char *config_text(struct config *config, const char *key, const char *othe
 /* An activation: null, a name, or an activation layer's object with parameters of its own. */
 struct activation config_activation(struct config *config, const char *key);
 
-/* What an initializer's object says; the numbers follow when the shape is known (weight_initializer of layer.h). */
+/* What an initializer's object says; the numbers follow when the shape is known (weight_initializer
+ * of layer.h). */
 enum { CONFIG_INITIALIZER_ARGUMENTS = 3, CONFIG_INITIALIZER_NAME_BYTES = 32 };
 struct initializer_config {
     char name[CONFIG_INITIALIZER_NAME_BYTES]; /* Keras's class name or snake case */
@@ -58,7 +59,8 @@ struct initializer_config {
     int64_t seed;
 };
 
-/* An initializer: a name or an object; absent or null gives `otherwise`. Names it does not know are refused. */
+/* An initializer: a name or an object; absent or null gives `otherwise`. Names it does not know are
+ * refused. */
 struct initializer_config config_initializer(struct config *config, const char *key,
                                              const char *otherwise);
 
@@ -77,10 +79,12 @@ void config_ignore(struct config *config, const char *key);
 void config_fail(struct config *config, enum status status, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
-/* The first failure; or INVALID_ARGUMENT for a key that nothing asked for, with the keys there are. */
+/* The first failure; or INVALID_ARGUMENT for a key that nothing asked for, with the keys there are.
+ * */
 NODISCARD enum status config_finish(struct config *config);
 
-/* Keras writes an object as {"class_name": ..., "config": {...}}: both, or false if it is none. config may be NULL. */
+/* Keras writes an object as {"class_name": ..., "config": {...}}: both, or false if it is none.
+ * config may be NULL. */
 bool config_is_class(const json_t *value, const char **ret_class_name, const json_t **ret_config);
 
 #endif

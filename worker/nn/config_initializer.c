@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Arguments of all of Keras's initializers that are a function of shape and seed; no class has more than 3. */
+/* Arguments of all of Keras's initializers that are a function of shape and seed; no class has more
+ * than 3. */
 static const char *const argument_keys[] = {"mean", "stddev", "minval", "maxval", "value", "scale"};
 
 static void read_seed(struct config *inner, struct initializer_config *initializer)

@@ -1,4 +1,5 @@
-/* exp for float32 loops that should vectorise: within 1 unit in the last place, where libm's is a call per element. */
+/* exp for float32 loops that should vectorise: within 1 unit in the last place, where libm's is a
+ * call per element. */
 #ifndef PARAMD_WORKER_NN_EXPONENTIAL_H
 #define PARAMD_WORKER_NN_EXPONENTIAL_H
 
@@ -6,11 +7,12 @@
 #include <string.h>
 
 /*
- * e to the x. Below -87.33 the result is 0 (its true value is denormal, and denormals count as zero), above 88.72
- * it is infinity; NaN gives NaN.
+ * e to the x. Below -87.33 the result is 0 (its true value is denormal, and denormals count as
+ * zero), above 88.72 it is infinity; NaN gives NaN.
  *
- * exp(x) = 2^n exp(r) with n = round(x / ln 2) and r = x - n ln 2, ln 2 taken in two parts so that n times the first
- * one is exact (Cody & Waite 1980); exp(r) is its Taylor polynomial of degree 7, whose rest is below 2^-27 for
+ * exp(x) = 2^n exp(r) with n = round(x / ln 2) and r = x - n ln 2, ln 2 taken in two parts so that
+ * n times the first one is exact (Cody & Waite 1980); exp(r) is its Taylor polynomial of degree 7,
+ * whose rest is below 2^-27 for
  * |r| <= ln 2 / 2. 2^n is put together from its bits, in two factors because n can be 128.
  */
 static inline float exponential(float x)

@@ -138,7 +138,8 @@ bool layer_gives_logits(const struct layer *layer)
     return activation != NULL && activation->kind->gives_logits;
 }
 
-/* Dense keeps them in its scratch; a layer without scratch is the activation alone, and its input are the logits. */
+/* Dense keeps them in its scratch; a layer without scratch is the activation alone, and its input
+ * are the logits. */
 const float *layer_logits(const struct layer *layer, const struct layer_pass *pass)
 {
     return layer->scratch_floats > 0 ? pass->scratch : pass->input;

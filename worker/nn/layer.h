@@ -1,4 +1,5 @@
-/* What a layer is: a table row of functions; it says its weights, the model finds them and gives them their place. */
+/* What a layer is: a table row of functions; it says its weights, the model finds them and gives
+ * them their place. */
 #ifndef PARAMD_WORKER_NN_LAYER_H
 #define PARAMD_WORKER_NN_LAYER_H
 
@@ -35,8 +36,9 @@ struct layer {
     size_t scratch_floats; /* per example: what forward keeps for backward */
 
     /*
-     * Set by the model for its last layer if the loss is computed from the logits: forward then keeps the argument
-     * of its softmax or sigmoid (logits finds it), and backward gets the gradient with respect to that.
+     * Set by the model for its last layer if the loss is computed from the logits: forward then
+     * keeps the argument of its softmax or sigmoid (logits finds it), and backward gets the
+     * gradient with respect to that.
      */
     bool from_logits;
 };
@@ -63,8 +65,9 @@ struct layer_kind {
     enum status (*build)(struct layer *layer, struct error *err);
     void (*forward)(const struct layer *layer, const struct layer_pass *pass);
     /*
-     * Backward comes in two halves, so that a weight's gradient can leave while the input's is computed. The first
-     * writes weight_grad; the second, input_grad, is left out where nothing needs it. backward_weights may be NULL.
+     * Backward comes in two halves, so that a weight's gradient can leave while the input's is
+     * computed. The first writes weight_grad; the second, input_grad, is left out where nothing
+     * needs it. backward_weights may be NULL.
      */
     void (*backward_weights)(const struct layer *layer, const struct layer_pass *pass);
     void (*backward_input)(const struct layer *layer, const struct layer_pass *pass);
@@ -81,14 +84,16 @@ const struct layer_kind *layer_kind_named(const char *class_name);
 /*
  * Sets up a layer from the "config" object of its class in Keras's JSON (NULL: an empty one).
  *
- * UNIMPLEMENTED: a class or an option that is not supported, by name, with what is. INVALID_ARGUMENT: a key that is
- * unknown or has a wrong value. ret_layer is written on success only; release it. err is not NULL.
+ * UNIMPLEMENTED: a class or an option that is not supported, by name, with what is.
+ * INVALID_ARGUMENT: a key that is unknown or has a wrong value. ret_layer is written on success
+ * only; release it. err is not NULL.
  */
 NODISCARD enum status layer_init(struct layer *ret_layer, const char *class_name,
                                  const json_t *config, struct error *err);
 void layer_release(struct layer *layer);
 
-/* INVALID_ARGUMENT: the shape does not fit; the message names the layer, the shape and what would fit. */
+/* INVALID_ARGUMENT: the shape does not fit; the message names the layer, the shape and what would
+ * fit. */
 NODISCARD enum status layer_build(struct layer *layer, const struct shape *input_shape,
                                   struct error *err);
 
@@ -96,7 +101,8 @@ NODISCARD enum status layer_build(struct layer *layer, const struct shape *input
 void layer_add_weight(struct layer *layer, const char *name, const struct shape *shape,
                       const struct initializer_config *initializer, bool trainable);
 
-/* Whether the gradient of a cross-entropy may be given for the argument of the layer's activation. */
+/* Whether the gradient of a cross-entropy may be given for the argument of the layer's activation.
+ * */
 bool layer_gives_logits(const struct layer *layer);
 
 /* The logits that forward kept; from_logits is set. */

@@ -86,7 +86,8 @@ static void dense_forward(const struct layer *layer, const struct layer_pass *pa
         activation_forward(&dense->activation, sum, pass->output, rows, units);
 }
 
-/* The gradient with respect to the sum takes output_grad's place; only glu, whose sum is wider, needs another one. */
+/* The gradient with respect to the sum takes output_grad's place; only glu, whose sum is wider,
+ * needs another one. */
 static float *sum_grad(const struct layer *layer, const struct layer_pass *pass)
 {
     const struct dense *dense = layer->own;

@@ -25,8 +25,8 @@ static enum status flatten_build(struct layer *layer, struct error *err)
 }
 
 /*
- * With channels_first the channels, the first axis of an example, move to its end first. Copies rows examples of
- * channels x places; backward runs the other way.
+ * With channels_first the channels, the first axis of an example, move to its end first. Copies
+ * rows examples of channels x places; backward runs the other way.
  */
 static void move_channels(const float *from, float *to, size_t rows, size_t channels, size_t places,
                           bool backward)

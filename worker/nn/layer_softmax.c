@@ -29,7 +29,8 @@ static void softmax_configure(struct layer *layer, struct config *config)
     }
 }
 
-/* The place of an axis among the sizes of an example, 0 being the first after the batch; rank if it is none. */
+/* The place of an axis among the sizes of an example, 0 being the first after the batch; rank if it
+ * is none. */
 static size_t axis_place(size_t axis, size_t rank)
 {
     int64_t place = (int64_t)axis < 0 ? (int64_t)axis + (int64_t)rank : (int64_t)axis - 1;

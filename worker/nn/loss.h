@@ -1,4 +1,5 @@
-/* What a loss is: a table row of a value and a gradient per row of predictions, with Keras's options. */
+/* What a loss is: a table row of a value and a gradient per row of predictions, with Keras's
+ * options. */
 #ifndef PARAMD_WORKER_NN_LOSS_H
 #define PARAMD_WORKER_NN_LOSS_H
 
@@ -17,7 +18,9 @@ struct loss_kind {
     bool sparse;     /* y holds one class number a row, not one number a column */
     bool same_shape; /* y must have the very shape of p; otherwise they broadcast */
     bool
-        uses_logits; /* a cross-entropy: knows from_logits, and takes a softmax's or sigmoid's argument if it can */
+        /* a cross-entropy: knows from_logits, and takes a softmax's or sigmoid's argument if it can
+         * */
+        uses_logits;
     bool smooths; /* has label_smoothing and axis */
     /*
      * ret_values[r], the loss of row r, in float32 as TensorFlow computes it.
@@ -48,11 +51,11 @@ struct loss {
 const struct loss_kind *const *loss_kinds(size_t *ret_count);
 
 /*
- * The loss that a name stands for ("mse", "mean_squared_error", "MeanSquaredError") with an object's "config" (NULL:
- * Keras's defaults).
+ * The loss that a name stands for ("mse", "mean_squared_error", "MeanSquaredError") with an
+ * object's "config" (NULL: Keras's defaults).
  *
- * NOT_FOUND: no such loss; the message lists them. INVALID_ARGUMENT: an option that is unknown or out of range.
- * ret_loss is written on success only. err is not NULL.
+ * NOT_FOUND: no such loss; the message lists them. INVALID_ARGUMENT: an option that is unknown or
+ * out of range. ret_loss is written on success only. err is not NULL.
  */
 NODISCARD enum status loss_init(struct loss *ret_loss, const char *name, const json_t *config,
                                 struct error *err);
@@ -61,13 +64,14 @@ NODISCARD enum status loss_init(struct loss *ret_loss, const char *name, const j
 NODISCARD enum status loss_from_text(struct loss *ret_loss, const char *text, struct error *err);
 
 /*
- * For sparse losses: every y is a whole number of 0 .. classes-1, or the ignored class. INVALID_ARGUMENT names the
- * first row that is not, its label and the range. Others: always OK.
+ * For sparse losses: every y is a whole number of 0 .. classes-1, or the ignored class.
+ * INVALID_ARGUMENT names the first row that is not, its label and the range. Others: always OK.
  */
 NODISCARD enum status loss_check_labels(const struct loss *loss, const float *y, size_t rows,
                                         size_t classes, struct error *err);
 
-/* Whether the loss takes the logits of predictions that a softmax or sigmoid made, as Keras does. */
+/* Whether the loss takes the logits of predictions that a softmax or sigmoid made, as Keras does.
+ * */
 bool loss_takes_logits(const struct loss *loss);
 
 /* What Keras's loss object is called with; arrays float32, row-major, borrowed. */
@@ -80,14 +84,16 @@ struct loss_input {
 };
 
 /*
- * Keras's Loss.__call__ with all that it allows: ranks that differ by one, broadcasting, any axis, weights, masks,
- * reductions.
+ * Keras's Loss.__call__ with all that it allows: ranks that differ by one, broadcasting, any axis,
+ * weights, masks, reductions.
  *
- *   ret_output  room for as many floats as y, p, weight or mask have at most; its shape goes to ret_shape.
+ *   ret_output  room for as many floats as y, p, weight or mask have at most; its shape goes to
+ * ret_shape.
  *   upstream    of ret_shape; NULL: ones.
  *   ret_grad    of p's shape, or NULL.
  *
- * INVALID_ARGUMENT: shapes or labels that do not fit, named. Allocates; training has model_step in model.h instead.
+ * INVALID_ARGUMENT: shapes or labels that do not fit, named. Allocates; training has model_step in
+ * model.h instead.
  */
 NODISCARD enum status loss_call(const struct loss *loss, const struct loss_input *input,
                                 const float *upstream, float *ret_output, struct shape *ret_shape,

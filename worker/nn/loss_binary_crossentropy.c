@@ -1,6 +1,7 @@
 /*
- * Binary cross-entropy, mean over the last axis. From probabilities: -(y log p + (1 - y) log(1 - p)), p clipped. From
- * logits: max(x, 0) - x y + log(1 + exp(-|x|)), which neither overflows nor clips.
+ * Binary cross-entropy, mean over the last axis. From probabilities: -(y log p + (1 - y) log(1 -
+ * p)), p clipped. From logits: max(x, 0) - x y + log(1 + exp(-|x|)), which neither overflows nor
+ * clips.
  */
 #include "worker/nn/loss.h"
 #include "worker/nn/probability.h"

@@ -1,6 +1,7 @@
 /*
- * Keras's Loss.__call__ in full: align ranks, values per row, mask and weights, reduction, and the gradient back the
- * same way. The happy path of training (whole batch, no weights) goes straight to the kind's functions instead.
+ * Keras's Loss.__call__ in full: align ranks, values per row, mask and weights, reduction, and the
+ * gradient back the same way. The happy path of training (whole batch, no weights) goes straight to
+ * the kind's functions instead.
  */
 #include "common/base/alloc.h"
 #include "worker/nn/loss.h"
@@ -182,7 +183,8 @@ static enum status weight_multiply(struct call *call, const float *other, struct
     return STATUS_OK;
 }
 
-/* The mask of the call and of the ignored class: with a mean it is scaled so that only valid values count. */
+/* The mask of the call and of the ignored class: with a mean it is scaled so that only valid values
+ * count. */
 static enum status call_mask(struct call *call, struct error *err)
 {
     const struct loss_input *input = call->input;

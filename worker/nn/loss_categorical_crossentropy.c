@@ -1,6 +1,7 @@
 /*
- * Categorical cross-entropy over the last axis, y being one distribution a row. From probabilities: p divided by its
- * sum, clipped, -sum(y log p). From logits: sum(y (log(sum(exp(x))) - x)), everything less the largest x.
+ * Categorical cross-entropy over the last axis, y being one distribution a row. From probabilities:
+ * p divided by its sum, clipped, -sum(y log p). From logits: sum(y (log(sum(exp(x))) - x)),
+ * everything less the largest x.
  */
 #include "worker/nn/loss.h"
 #include "worker/nn/probability.h"
@@ -69,7 +70,8 @@ static void gradient_from_logits(const struct loss *loss, const float *y, const 
         ret_grad[i] = upstream * (expf(x[i] - max) / sum - smooth(loss, y[i], cols));
 }
 
-/* With q = p / sum: dq_i / dp_j = ((i == j) - q_i) / sum, and d / dq_i = -y_i / q_i inside the clip. */
+/* With q = p / sum: dq_i / dp_j = ((i == j) - q_i) / sum, and d / dq_i = -y_i / q_i inside the
+ * clip. */
 static void gradient_from_probabilities(const struct loss *loss, const float *y, const float *p,
                                         float upstream, size_t cols, float *ret_grad)
 {

@@ -1,6 +1,7 @@
 /*
- * Categorical cross-entropy with one class number a row. From logits: log(sum(exp(x))) - x_y, everything less the
- * largest x. From probabilities: the same with x = log(p), p clipped; so what does not sum to 1 is normalised.
+ * Categorical cross-entropy with one class number a row. From logits: log(sum(exp(x))) - x_y,
+ * everything less the largest x. From probabilities: the same with x = log(p), p clipped; so what
+ * does not sum to 1 is normalised.
  */
 #include "worker/nn/loss.h"
 #include "worker/nn/probability.h"

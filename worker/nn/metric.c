@@ -104,7 +104,8 @@ static enum status init_from_loss(struct metric *metric, const char *name, const
     if (status != STATUS_OK)
         return error_set(err, status, "metric: %s", why.message);
     metric->kind = metric->loss.kind->sparse ? &sparse_loss_metric : &loss_metric;
-    /* Keras calls a metric what the user called it: "mse" stays "mse", a class becomes its long name. */
+    /* Keras calls a metric what the user called it: "mse" stays "mse", a class becomes its long
+     * name. */
     bool is_class = strcmp(name, metric->loss.kind->class_name) == 0;
     name_metric(metric, is_class ? metric->loss.kind->name : name);
     return STATUS_OK;

@@ -1,4 +1,5 @@
-/* Metrics that are a mean: kept as (sum, count) in double, so that shares of a batch and workers add up. */
+/* Metrics that are a mean: kept as (sum, count) in double, so that shares of a batch and workers
+ * add up. */
 #ifndef PARAMD_WORKER_NN_METRIC_H
 #define PARAMD_WORKER_NN_METRIC_H
 
@@ -34,8 +35,8 @@ static inline double metric_mean(const struct metric_total *total)
 }
 
 /*
- * The metric of that name ("accuracy", "mse", "SparseCategoricalAccuracy") with an object's "config" (NULL: defaults).
- * "accuracy" and "acc" choose when they see shapes, see metric_resolve.
+ * The metric of that name ("accuracy", "mse", "SparseCategoricalAccuracy") with an object's
+ * "config" (NULL: defaults). "accuracy" and "acc" choose when they see shapes, see metric_resolve.
  *
  * NOT_FOUND: no such metric; the message lists them. INVALID_ARGUMENT: an option. err is not NULL.
  */
@@ -47,8 +48,9 @@ NODISCARD enum status metric_from_text(struct metric *ret_metric, const char *te
                                        struct error *err);
 
 /*
- * Keras's choice for "accuracy": binary for predictions with a last size of 1, sparse categorical for targets of lower
- * rank or with a last size of 1, else categorical. Nothing happens to another metric.
+ * Keras's choice for "accuracy": binary for predictions with a last size of 1, sparse categorical
+ * for targets of lower rank or with a last size of 1, else categorical. Nothing happens to another
+ * metric.
  */
 void metric_resolve(struct metric *metric, const struct shape *y_shape,
                     const struct shape *p_shape);
@@ -61,14 +63,16 @@ struct metric_input {
 };
 
 /*
- * Adds a batch: one value per example (the mean of its values), weighted. Changes nothing unless OK. Allocates nothing.
+ * Adds a batch: one value per example (the mean of its values), weighted. Changes nothing unless
+ * OK. Allocates nothing.
  *
  * INVALID_ARGUMENT: shapes or labels that do not fit, named.
  */
 NODISCARD enum status metric_update(const struct metric *metric, const struct metric_input *input,
                                     struct metric_total *total, struct error *err);
 
-/* Keras's Mean: one value per example, weighted. shape and weight_shape with the batch; rank 0 is one example. */
+/* Keras's Mean: one value per example, weighted. shape and weight_shape with the batch; rank 0 is
+ * one example. */
 NODISCARD enum status metric_update_mean(const struct shape *shape, const float *values,
                                          const struct shape *weight_shape, const float *weight,
                                          struct metric_total *total, struct error *err);

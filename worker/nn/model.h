@@ -1,4 +1,5 @@
-/* A Sequential model: layers in a row, all weights in one block, all gradients in another of the same layout. */
+/* A Sequential model: layers in a row, all weights in one block, all gradients in another of the
+ * same layout. */
 #ifndef PARAMD_WORKER_NN_MODEL_H
 #define PARAMD_WORKER_NN_MODEL_H
 
@@ -23,7 +24,8 @@ enum {
 
 struct model_weight {
     char path
-        [LIMIT_NAME_BYTES]; /* "dense/kernel": layer and weight, the same for every way to build the model */
+        /* "dense/kernel": layer and weight, the same for every way to build the model */
+        [LIMIT_NAME_BYTES];
     size_t layer, index; /* model->layers[layer].weights[index] */
     struct shape shape;
     size_t offset, count; /* floats in the blocks */
@@ -31,8 +33,8 @@ struct model_weight {
 };
 
 /*
- * Life: model_init and model_add_layer (or model_from_json), model_build, model_allocate, model_compile, then any
- * number of steps. A zeroed model may be released. Fields are for reading.
+ * Life: model_init and model_add_layer (or model_from_json), model_build, model_allocate,
+ * model_compile, then any number of steps. A zeroed model may be released. Fields are for reading.
  */
 struct model {
     char name[LIMIT_NAME_BYTES];
@@ -63,7 +65,8 @@ struct model {
     /* From model_reserve; workspace.h. */
     struct model_workspace *workspace; /* owned */
 
-    /* As in compile_config of the description: Keras's names or JSON objects as text, owned; NULL: none given. */
+    /* As in compile_config of the description: Keras's names or JSON objects as text, owned; NULL:
+     * none given. */
     char *optimizer_text, *loss_text, *metric_texts[MODEL_METRICS_MAX];
     size_t metric_text_count;
 };
@@ -79,8 +82,8 @@ NODISCARD enum status model_add_layer(struct model *model, struct layer *layer, 
  *
  *   input_shape  of an example; NULL: the description's. Where both are there they must be equal.
  *
- * FAILED_PRECONDITION: no shape known, or no layers; INVALID_ARGUMENT: a layer that does not fit, by name, with shapes;
- * RESOURCE_EXHAUSTED: larger than MODEL_BLOCK_FLOATS_MAX.
+ * FAILED_PRECONDITION: no shape known, or no layers; INVALID_ARGUMENT: a layer that does not fit,
+ * by name, with shapes; RESOURCE_EXHAUSTED: larger than MODEL_BLOCK_FLOATS_MAX.
  */
 NODISCARD enum status model_build(struct model *model, const struct shape *input_shape,
                                   struct error *err);
@@ -88,7 +91,8 @@ NODISCARD enum status model_build(struct model *model, const struct shape *input
 /* Allocates params and grads, zeroed. The model is built. */
 NODISCARD enum status model_allocate(struct model *model, struct error *err);
 
-/* The initializer of a weight: the seed of its description, else rng_variable_seed(job_seed, path). */
+/* The initializer of a weight: the seed of its description, else rng_variable_seed(job_seed, path).
+ * */
 NODISCARD enum status model_weight_initializer(const struct model *model, size_t weight,
                                                uint64_t job_seed,
                                                struct initializer *ret_initializer,
@@ -97,25 +101,28 @@ NODISCARD enum status model_weight_initializer(const struct model *model, size_t
 /* Fills params with initial values, the same that servers make of the same initializers. */
 NODISCARD enum status model_initialize(struct model *model, uint64_t job_seed, struct error *err);
 
-/* The weight of that path, "<layer>/<weight>" or "<any>/<layer>/<weight>"; weight_count if there is none. */
+/* The weight of that path, "<layer>/<weight>" or "<any>/<layer>/<weight>"; weight_count if there is
+ * none. */
 size_t model_find_weight(const struct model *model, const char *path);
 
 /* Sum of all weights' counts. */
 uint64_t model_parameter_count(const struct model *model);
 
 /*
- * Sets the loss and metrics that steps compute. metric_count up to MODEL_METRICS_MAX; they are copied.
+ * Sets the loss and metrics that steps compute. metric_count up to MODEL_METRICS_MAX; they are
+ * copied.
  *
  *   target_shape  of an example as the data has it: rank 0 or (1,) for one number.
  *
- * INVALID_ARGUMENT: targets that do not fit the model's output, with what would. FAILED_PRECONDITION: not built.
- * Drops the workspace.
+ * INVALID_ARGUMENT: targets that do not fit the model's output, with what would.
+ * FAILED_PRECONDITION: not built. Drops the workspace.
  */
 NODISCARD enum status model_compile(struct model *model, const struct loss *loss,
                                     const struct metric *metrics, size_t metric_count,
                                     const struct shape *target_shape, struct error *err);
 
-/* Workspace for batches of up to rows_max; training also for backward. A later call may only grow it. */
+/* Workspace for batches of up to rows_max; training also for backward. A later call may only grow
+ * it. */
 NODISCARD enum status model_reserve(struct model *model, size_t rows_max, bool training,
                                     struct error *err);
 
@@ -124,7 +131,8 @@ struct model_batch {
     size_t rows;
     const float *x; /* (rows, input_shape) */
     const float *
-        y; /* (rows, target_shape); class numbers for sparse losses and metrics; predict: not read */
+        /* (rows, target_shape); class numbers for sparse losses and metrics; predict: not read */
+        y;
     const float *weight; /* (rows): sample weights, or NULL */
 };
 
@@ -135,22 +143,27 @@ struct model_totals {
     struct metric_total metrics[MODEL_METRICS_MAX];
 };
 
-/* How a caller overlaps talking to servers with computing. Members may be NULL. Neither may call the model. */
+/* How a caller overlaps talking to servers with computing. Members may be NULL. Neither may call
+ * the model. */
 struct model_hooks {
     void *context;
-    /* Before a layer's forward, for each of its weights: returns when params may be read. Not OK ends the step. */
+    /* Before a layer's forward, for each of its weights: returns when params may be read. Not OK
+     * ends the step. */
     enum status (*on_weight_needed)(void *context, size_t weight, struct error *err);
-    /* During backward, last layer first: grads of this weight are complete. Not called for frozen weights. */
+    /* During backward, last layer first: grads of this weight are complete. Not called for frozen
+     * weights. */
     enum status (*on_gradient_ready)(void *context, size_t weight, struct error *err);
 };
 
 /*
- * Forward and backward on a batch: grads become the gradient of the batch's MEAN loss (sum over examples, times weight,
- * divided by rows), so shares of a batch average with their row counts. Adds to totals (loss and metrics of the
- * predictions made with the present params). Denormals must be flushed on this thread. Allocates nothing.
+ * Forward and backward on a batch: grads become the gradient of the batch's MEAN loss (sum over
+ * examples, times weight, divided by rows), so shares of a batch average with their row counts.
+ * Adds to totals (loss and metrics of the predictions made with the present params). Denormals must
+ * be flushed on this thread. Allocates nothing.
  *
- * INVALID_ARGUMENT: a label out of range; OUT_OF_RANGE: more rows than reserved; FAILED_PRECONDITION: not compiled or
- * reserved for training; or what a hook returned. rows of 0 give zero gradients and call every hook.
+ * INVALID_ARGUMENT: a label out of range; OUT_OF_RANGE: more rows than reserved;
+ * FAILED_PRECONDITION: not compiled or reserved for training; or what a hook returned. rows of 0
+ * give zero gradients and call every hook.
  */
 NODISCARD enum status model_step(struct model *model, const struct model_batch *batch,
                                  const struct model_hooks *hooks, struct model_totals *totals,

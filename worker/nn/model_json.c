@@ -95,7 +95,8 @@ static enum status set_input_shape(struct model *model, const json_t *value, con
     return STATUS_OK;
 }
 
-/* InputLayer is not among the layers: it says the shape. Keras 2 called the key batch_input_shape. */
+/* InputLayer is not among the layers: it says the shape. Keras 2 called the key batch_input_shape.
+ * */
 static enum status read_input_layer(struct model *model, const json_t *object, struct error *err)
 {
     const json_t *name = json_object_get(object, "name");
@@ -169,7 +170,7 @@ static char *text_of(const json_t *value)
     if (json_is_string(value))
         return alloc_string(json_string_value(value));
     char *dump = json_dumps(value, JSON_COMPACT), *copy = dump != NULL ? alloc_string(dump) : NULL;
-    free(dump);
+    free(dump); /* lint: jansson allocated it */
     return copy;
 }
 

@@ -8,7 +8,8 @@
 
 /* ---- compile and reserve ---- */
 
-/* Targets without the size of 1 at the end that data of one number per example may or may not have. */
+/* Targets without the size of 1 at the end that data of one number per example may or may not have.
+ * */
 static struct shape without_last_one(const struct shape *shape)
 {
     struct shape result = *shape;
@@ -206,7 +207,8 @@ static const float *loss_predictions(const struct model *model, const struct mod
     return model->loss_from_logits ? layer_logits(&model->layers[last], &pass) : pass.output;
 }
 
-/* Values of all rows into the totals; upstream becomes what each row's loss has to do with the mean. */
+/* Values of all rows into the totals; upstream becomes what each row's loss has to do with the
+ * mean. */
 static enum status add_loss(const struct model *model, const struct model_batch *batch,
                             struct model_totals *totals, struct error *err)
 {

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Whether a key of the config adds nothing: its value is null, or it belongs to something that is switched off. */
+/* Whether a key of the config adds nothing: its value is null, or it belongs to something that is
+ * switched off. */
 static bool says_nothing(const char *key, const json_t *value, const json_t *config)
 {
     static const char *const averaging[] = {"use_ema", "ema_momentum", "ema_overwrite_frequency"};

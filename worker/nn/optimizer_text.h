@@ -6,10 +6,11 @@
 #include "common/optim/optimizer.h"
 
 /*
- * "adam", or {"class_name": "Adam", "config": {"learning_rate": 0.01, ...}}. Options that are null, and those that
- * say Keras's "off" (use_ema false), are left out.
+ * "adam", or {"class_name": "Adam", "config": {"learning_rate": 0.01, ...}}. Options that are null,
+ * and those that say Keras's "off" (use_ema false), are left out.
  *
- * NOT_FOUND, INVALID_ARGUMENT: as optimizer_init. UNIMPLEMENTED: a learning rate schedule, averaging of weights.
+ * NOT_FOUND, INVALID_ARGUMENT: as optimizer_init. UNIMPLEMENTED: a learning rate schedule,
+ * averaging of weights.
  */
 NODISCARD enum status optimizer_from_text(struct optimizer *ret_optimizer, const char *text,
                                           struct error *err);

@@ -15,7 +15,8 @@ struct shape {
     size_t size[SHAPE_RANK_MAX];
 };
 
-/* Product of all sizes, 1 for rank 0. The shape is within SHAPE_ELEMENTS_MAX or made of such shapes. */
+/* Product of all sizes, 1 for rank 0. The shape is within SHAPE_ELEMENTS_MAX or made of such
+ * shapes. */
 size_t shape_elements(const struct shape *shape);
 
 /* Whether the product of all sizes stays within SHAPE_ELEMENTS_MAX. */
@@ -27,8 +28,9 @@ size_t shape_last(const struct shape *shape);
 bool shape_equal(const struct shape *a, const struct shape *b);
 
 /*
- * Keras's squeeze_or_expand_to_same_rank: where ranks differ by one and the longer shape ends in 1, the shorter one gets
- * that 1 too if it is of rank 1, else the longer one loses it. The elements stay where they are.
+ * Keras's squeeze_or_expand_to_same_rank: where ranks differ by one and the longer shape ends in 1,
+ * the shorter one gets that 1 too if it is of rank 1, else the longer one loses it. The elements
+ * stay where they are.
  */
 void shape_align_ranks(struct shape *a, struct shape *b);
 

@@ -1,4 +1,5 @@
-/* The arrays that a step of a model writes to, allocated once: outputs, what layers keep, gradients on their way back. */
+/* The arrays that a step of a model writes to, allocated once: outputs, what layers keep, gradients
+ * on their way back. */
 #ifndef PARAMD_WORKER_NN_WORKSPACE_H
 #define PARAMD_WORKER_NN_WORKSPACE_H
 

@@ -18,21 +18,22 @@ static const char classifier[] = MODEL(
     INPUT_LAYER
     "," LAYER("Dense", "\"name\": \"a\", \"units\": 5, \"activation\": \"tanh\"") "," LAYER(
         "Dense", "\"name\": \"b\", \"units\": 3, \"activation\": \"softmax\""));
-static const char
-    frozen
-        [] = MODEL(INPUT_LAYER "," LAYER("Dense", "\"name\": \"a\", \"units\": 5, \"activation\": "
-                                                  "\"gelu\"") "," LAYER("Dense", "\"name\": \"b\", "
-                                                                                 "\"units\": 4, "
-                                                                                 "\"trainable\": "
-                                                                                 "false") "," LAYER(
-            "PReLU",
-            "\"name\": \"p\"") "," LAYER("Dense",
-                                         "\"name\": \"c\", \"units\": 1") "," LAYER("Activation",
-                                                                                    "\"name\": "
-                                                                                    "\"s\", "
-                                                                                    "\"activation\""
-                                                                                    ": "
-                                                                                    "\"sigmoid\""));
+static const char frozen[] = MODEL(INPUT_LAYER "," LAYER(
+    "Dense",
+    "\"name\": \"a\", \"units\": 5, \"activation\": "
+    "\"gelu\"") "," LAYER("Dense",
+                          "\"name\": \"b\", "
+                          "\"units\": 4, "
+                          "\"trainable\": "
+                          "false") "," LAYER("PReLU",
+                                             "\"name\": \"p\"") "," LAYER("Dense",
+                                                                          "\"name\": \"c\", "
+                                                                          "\"units\": 1") "," LAYER("Activation",
+                                                                                                    "\"name\": "
+                                                                                                    "\"s\", "
+                                                                                                    "\"activation\""
+                                                                                                    ": "
+                                                                                                    "\"sigmoid\""));
 
 struct fixture {
     struct model model;
