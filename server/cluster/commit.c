@@ -259,6 +259,7 @@ void commit_try(struct coordinator *coordinator)
         return;
     add_totals(coordinator, step);
     coordinator->committed_plus_1 = step + 1;
+    coordinator->committed_ns = coordinator->io->now_ns(coordinator->io->context);
     entry.grant = commit_grant(coordinator);
     snapshot_on_commit(coordinator, &entry);
     commit_log_append(coordinator, &entry);

@@ -10,6 +10,7 @@
 
 #define NS_PER_MS ((uint64_t)1000000)
 #define NOTICE_INTERVAL_NS (2000 * NS_PER_MS)
+#define SLOW_STEP_NS (10000 * NS_PER_MS) /* a step that takes longer is worth a line that says who is awaited */
 
 enum status coordinator_init(struct coordinator *coordinator, const struct link_io *io,
                              const struct coordinator_settings *settings,
@@ -156,7 +157,7 @@ void coordinator_close_registry_if_ready(struct coordinator *coordinator)
     }
     coordinator->registry_closed = true;
     coordinator->state = JOB_TRAINING;
-    coordinator->training_ns = coordinator->io->now_ns(coordinator->io->context);
+    coordinator->training_ns = coordinator->committed_ns = coordinator->io->now_ns(coordinator->io->context);
     for (uint32_t i = 0; i < coordinator->settings.servers; i++) {
         struct coordinator_server *server = &coordinator->servers[i];
         if (server->member && !server->local)
@@ -391,10 +392,24 @@ static void heartbeat(struct coordinator *coordinator, uint64_t now)
     }
 }
 
+/* Who is awaited: while the cluster forms, and when a step takes long. */
+static void notice(struct coordinator *coordinator, uint64_t now)
+{
+    bool forming = coordinator->state == JOB_FORMING || coordinator->state == JOB_CREATING;
+    bool slow = coordinator->state == JOB_TRAINING && now - coordinator->committed_ns >= SLOW_STEP_NS;
+    char line[400];
+
+    if (now < coordinator->next_notice_ns || !coordinator->notice || (!forming && !slow))
+        return;
+    coordinator->next_notice_ns = now + (slow ? SLOW_STEP_NS : NOTICE_INTERVAL_NS);
+    coordinator_waiting_for(coordinator, line, sizeof line);
+    if (line[0])
+        coordinator->notice(coordinator->notice_context, line);
+}
+
 uint64_t coordinator_tick(struct coordinator *coordinator)
 {
     uint64_t now = coordinator->io->now_ns(coordinator->io->context);
-    char line[400];
 
     if (now >= coordinator->next_heartbeat_ns) {
         coordinator->next_heartbeat_ns = now + coordinator->settings.heartbeat_ms * NS_PER_MS;
@@ -402,11 +417,6 @@ uint64_t coordinator_tick(struct coordinator *coordinator)
     }
     if (coordinator->state != JOB_ENDED)
         roster_check(coordinator, now);
-    if (now >= coordinator->next_notice_ns && coordinator->state == JOB_FORMING) {
-        coordinator->next_notice_ns = now + NOTICE_INTERVAL_NS;
-        coordinator_waiting_for(coordinator, line, sizeof line);
-        if (coordinator->notice && line[0])
-            coordinator->notice(coordinator->notice_context, line);
-    }
+    notice(coordinator, now);
     return coordinator->next_heartbeat_ns;
 }

@@ -161,7 +161,7 @@ struct coordinator {
     uint64_t hold_step;
     uint64_t hold_ns;
     bool hold_slots;
-    uint64_t started_ns, training_ns, next_heartbeat_ns, next_notice_ns;
+    uint64_t started_ns, training_ns, committed_ns, next_heartbeat_ns, next_notice_ns;
     uint32_t readers;
     double learning_rate;    /* as last set; NaN: as configured */
     /* The end of the job. */
