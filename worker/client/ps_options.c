@@ -1,7 +1,6 @@
 #include "worker/client/ps_options.h"
 
 #include "common/base/version.h"
-#include "worker/client/token_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -97,7 +96,7 @@ enum status ps_settings_gather(const struct ps_options *options, struct ps_setti
     if (!status)
         status = gather_rank(options, &settings, err);
     if (!status && token_file)
-        status = token_file_read(token_file, settings.token, &settings.token_bytes, err);
+        status = token_read(token_file, &settings.token, err);
     if (status)
         return status;
     snprintf(settings.program, sizeof settings.program, "%.80s %s, pid %ld",

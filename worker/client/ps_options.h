@@ -4,6 +4,7 @@
 
 #include "common/base/error.h"
 #include "common/base/limits.h"
+#include "common/base/token.h"
 #include "worker/client/ps.h"
 
 #include <stddef.h>
@@ -13,8 +14,7 @@ struct ps_settings {
     char coordinator[LIMIT_ADDRESS_BYTES + 1];
     char job[LIMIT_JOB_NAME_BYTES + 1];
     char program[LIMIT_PROGRAM_BYTES + 1];
-    uint8_t token[LIMIT_TOKEN_BYTES];
-    size_t token_bytes;
+    struct token token;
     uint32_t rank_plus_1;
     uint32_t join_timeout_ms, timeout_ms, heartbeat_ms, dead_ms;
 };
