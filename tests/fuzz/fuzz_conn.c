@@ -1,4 +1,4 @@
-/* decoder: common/net/reader.c, common/net/sniff.c */
+/* decoder: common/net/reader.c common/net/sniff.c */
 /* options: -max_len=65536 -len_control=20 */
 #include "common/net/reader.h"
 

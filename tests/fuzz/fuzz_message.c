@@ -1,4 +1,4 @@
-/* decoder: common/wire/message.c, common/wire/message_scan.c */
+/* decoder: common/wire/message.c common/wire/message_scan.c */
 /* options: -max_len=65537 -len_control=50 */
 #include "common/wire/message.h"
 
