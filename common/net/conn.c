@@ -19,6 +19,7 @@ enum {
     FLUSH_MS = 1000,
     TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000,
     DISCARD_READS_MAX = 16,
+    BEATS_PER_STALL = 5,
 };
 
 #define NS_PER_MS ((uint64_t)1000000)
@@ -214,11 +215,14 @@ static void conn_opened(struct conn *conn)
     const struct link_engine *engine = &conn->driver->engine;
 
     conn->state = CONN_OPEN;
-    socket_tune(conn->fd, conn->bulk, conn->driver->options.stall_ms);
-    if (conn->writer.first) {
-        conn->moved_ns = net_now_ns();
+    /*
+     * The kernel ends a connection whose window has been shut for so long, although the peer answers. A server lets
+     * pushes wait in their sockets for slower workers, so on the pushing side stalled() judges alone.
+     */
+    bool may_wait = conn->bulk && conn->outgoing;
+    socket_tune(conn->fd, conn->bulk, may_wait ? 0 : conn->driver->options.stall_ms);
+    if (conn->writer.first)
         mark_dirty(conn);
-    }
     poll_update(conn);
     engine->on_open(engine->context, &conn->link);
 }
@@ -356,6 +360,11 @@ enum status conn_connect(struct net_driver *driver, const char *address, bool bu
 
 /* ---- reading ---- */
 
+static uint64_t beat_interval_ns(const struct conn *conn)
+{
+    return conn->driver->options.stall_ms * NS_PER_MS / BEATS_PER_STALL;
+}
+
 static void no_longer_stranger(struct conn *conn)
 {
     conn->stranger = false;
@@ -368,8 +377,12 @@ static void conn_read(struct conn *conn)
 {
     struct error err = {0};
 
+    uint64_t bytes = conn->reader.bytes;
+
     conn->read_more = false;
     enum reader_result result = reader_run(&conn->reader, conn->fd, &err);
+    if (conn->awaiting && conn->reader.bytes != bytes)
+        conn->alive_ns = net_now_ns();
     if (conn->stranger && !conn->reader.stranger && conn->state < CONN_ENDED)
         no_longer_stranger(conn);
     switch (result) {
@@ -379,6 +392,8 @@ static void conn_read(struct conn *conn)
         break;
     case READER_HELD:
         conn->held = true;
+        conn->beat_ns = net_now_ns() + beat_interval_ns(conn);
+        net_sweep_by(conn->driver, conn->beat_ns);
         if (conn->write_why.status)
             conn_end(conn, &conn->write_why);
         break;
@@ -515,6 +530,14 @@ static void queue_empty(struct conn *conn)
         conn_end(conn, &conn->why);
 }
 
+/* Bytes have moved: from now on the peer has stall_ms for its next sign of life. */
+static void await_peer(struct conn *conn)
+{
+    conn->awaiting = true;
+    conn->alive_ns = net_now_ns();
+    net_sweep_by(conn->driver, conn->alive_ns + conn->driver->options.stall_ms * NS_PER_MS);
+}
+
 static void conn_write(struct conn *conn)
 {
     struct error err = {0};
@@ -531,15 +554,14 @@ static void conn_write(struct conn *conn)
     conn->driver->turn_again |= conn->writer.released != released;
     if (conn->state >= CONN_ENDED)
         return;
-    if (written)
-        conn->moved_ns = net_now_ns();
+    if (written || !conn->awaiting)
+        await_peer(conn);
     switch (result) {
     case WRITER_EMPTY:
         queue_empty(conn);
         break;
     case WRITER_BLOCKED:
         conn->write_blocked = true;
-        net_sweep_by(conn->driver, conn->moved_ns + conn->driver->options.stall_ms * NS_PER_MS);
         break;
     case WRITER_MORE:
         mark_dirty(conn);
@@ -570,12 +592,9 @@ enum status conn_send(struct conn *conn, const struct link_frame *frame)
 {
     if (conn->state > CONN_OPEN || conn->write_why.status)
         return STATUS_UNAVAILABLE;
-    bool was_empty = !conn->writer.first;
     enum status status = writer_add(&conn->writer, frame, conn->link.hash_payload);
     if (status)
         return status;
-    if (was_empty)
-        conn->moved_ns = net_now_ns();
     if (conn->state == CONN_OPEN && !conn->write_blocked)
         mark_dirty(conn);
     return STATUS_OK;
@@ -616,19 +635,29 @@ void conn_resume(struct conn *conn)
 
 /* ---- deadlines ---- */
 
-/* When its time is over, as things stand; UINT64_MAX: never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When it is to be looked at, as things stand; UINT64_MAX: never. */
 static uint64_t deadline_of(const struct conn *conn)
 {
+    uint64_t deadline_ns = UINT64_MAX;
+
     switch (conn->state) {
     case CONN_RESOLVING:
     case CONN_CONNECTING:
         return conn->open_by_ns;
     case CONN_OPEN:
         if (conn->stranger)
-            return conn->open_by_ns;
-        if (conn->write_blocked)
-            return conn->moved_ns + conn->driver->options.stall_ms * NS_PER_MS;
-        return UINT64_MAX;
+            deadline_ns = conn->open_by_ns;
+        if (conn->held)
+            deadline_ns = earlier(deadline_ns, conn->beat_ns);
+        if (conn->awaiting)
+            deadline_ns = earlier(deadline_ns,
+                                  conn->alive_ns + conn->driver->options.stall_ms * NS_PER_MS);
+        break;
     case CONN_FLUSHING:
     case CONN_DRAINING:
         return conn->closed_by_ns;
@@ -636,24 +665,60 @@ static uint64_t deadline_of(const struct conn *conn)
     case CONN_DEAD:
         break;
     }
-    return UINT64_MAX;
+    return deadline_ns;
 }
 
-static void time_is_over(struct conn *conn)
+/* The peer waits, perhaps for long, until its frame is read: it hears that we live. */
+static void beat(struct conn *conn, uint64_t now_ns)
 {
-    struct error why = conn->why;
-    const char *peer = conn->link.peer;
+    const struct link_frame heartbeat = {.type = FRAME_HEARTBEAT};
 
-    if (conn->state < CONN_OPEN)
+    if (!conn->held || now_ns < conn->beat_ns)
+        return;
+    conn->beat_ns = now_ns + beat_interval_ns(conn);
+    if (!conn->writer.first)
+        status_ignore(conn_send(conn, &heartbeat), "without memory the next one is tried");
+}
+
+/* Bytes wait for the peer, and it has neither taken nor sent any for stall_ms. */
+static bool stalled(struct conn *conn, uint64_t now_ns)
+{
+    if (!conn->awaiting || now_ns < conn->alive_ns + conn->driver->options.stall_ms * NS_PER_MS)
+        return false;
+    size_t kernel_bytes = socket_unacknowledged(conn->fd);
+    if (!conn->writer.first && kernel_bytes == 0) {
+        conn->awaiting = false;
+        return false;
+    }
+    bool moved = kernel_bytes != conn->kernel_bytes;
+    conn->kernel_bytes = kernel_bytes;
+    if (moved)
+        conn->alive_ns = now_ns;
+    return !moved;
+}
+
+static void end_late(struct conn *conn, uint64_t now_ns)
+{
+    const struct net_options *options = &conn->driver->options;
+    const char *peer = conn->link.peer;
+    struct error why = conn->why;
+
+    if (conn->state < CONN_OPEN) {
         error_set(&why, STATUS_UNAVAILABLE, "connect %s: no answer in %llu ms", peer,
                   (unsigned long long)conn->timeout_ms);
-    else if (conn->state == CONN_OPEN && conn->stranger)
-        error_set(&why, STATUS_DEADLINE_EXCEEDED, "%s: it has not said hello in %u ms", peer,
-                  conn->driver->options.hello_ms);
-    else if (conn->state == CONN_OPEN)
-        error_set(&why, STATUS_UNAVAILABLE,
-                  "%s: it has taken none of the %llu bytes waiting for %u ms", peer,
-                  (unsigned long long)conn->writer.bytes, conn->driver->options.stall_ms);
+    } else if (conn->state == CONN_OPEN) {
+        beat(conn, now_ns);
+        if (conn->stranger && now_ns >= conn->open_by_ns)
+            error_set(&why, STATUS_DEADLINE_EXCEEDED, "%s: it has not said hello in %u ms", peer,
+                      options->hello_ms);
+        else if (stalled(conn, now_ns))
+            error_set(&why, STATUS_UNAVAILABLE,
+                      "%s: no sign of life in %u ms, with %llu bytes waiting for it", peer,
+                      options->stall_ms,
+                      (unsigned long long)(conn->writer.bytes + conn->kernel_bytes));
+        else
+            return;
+    }
     conn_end(conn, &why);
 }
 
@@ -662,11 +727,9 @@ uint64_t conns_sweep(struct net_driver *driver, uint64_t now_ns)
     uint64_t next_ns = UINT64_MAX;
 
     for (struct conn *conn = driver->conns; conn; conn = conn->next) {
-        uint64_t deadline_ns = deadline_of(conn);
-        if (deadline_ns <= now_ns)
-            time_is_over(conn);
-        else if (deadline_ns < next_ns)
-            next_ns = deadline_ns;
+        if (deadline_of(conn) <= now_ns)
+            end_late(conn, now_ns);
+        next_ns = earlier(next_ns, deadline_of(conn));
     }
     return next_ns;
 }

@@ -45,10 +45,15 @@ struct conn {
     bool in_ready;
     bool in_dirty;
 
-    /* Monotonic; 0: none. */
-    uint64_t open_by_ns; /* connecting, or a stranger's hello */
-    uint64_t moved_ns;   /* when the queue last got shorter, or stopped being empty */
-    uint64_t closed_by_ns;
+    bool
+        awaiting; /* bytes are, or may be, on their way: queued here or unacknowledged in the kernel */
+    size_t kernel_bytes; /* unacknowledged when last looked */
+
+    /* Monotonic. */
+    uint64_t open_by_ns;   /* connecting, or a stranger's hello */
+    uint64_t alive_ns;     /* when the peer last took or sent bytes, or awaiting began */
+    uint64_t beat_ns;      /* while held: when the peer is told again that we live */
+    uint64_t closed_by_ns; /* flushing and draining */
 
     /* Connecting. */
     uint64_t timeout_ms;

@@ -15,6 +15,9 @@
  * once, then everything that was sent is written. Only on_released may come after on_turn; then another turn follows
  * at once.
  *
+ * While a frame waits (LINK_WAIT), the driver sends its peer a HEARTBEAT five times in stall_ms, so that the peer waits
+ * for as long as it takes.
+ *
  * A driver belongs to whichever thread holds the lock of its owner (a server has one thread and needs no lock);
  * net_driver_wake and net_driver_stop alone may be called by anyone at any time, signal handlers too.
  */

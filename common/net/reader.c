@@ -403,6 +403,7 @@ static enum status fill(struct reader *reader, int fd, size_t *ret_bytes, bool *
         direct_arrived(reader, (size_t)got, payload_bytes);
     else
         reader->end += (size_t)got;
+    reader->bytes += (uint64_t)got;
     *ret_bytes = (size_t)got;
     *ret_drained = (size_t)got < asked;
     return STATUS_OK;

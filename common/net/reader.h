@@ -42,6 +42,7 @@ struct reader {
     enum reader_phase phase;
     struct frame_head head; /* from READER_HEADER on */
     uint64_t frames;        /* delivered so far */
+    uint64_t bytes;         /* read so far */
 
     uint8_t
         *buffer; /* owned; small frames, and what comes behind a payload; [begin, end) is unread */

@@ -6,6 +6,8 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -200,6 +202,13 @@ static void set_option(int fd, int level, int name, int value)
     setsockopt(fd, level, name, &value, sizeof value);
 }
 
+size_t socket_unacknowledged(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
+}
+
 void socket_tune(int fd, bool bulk, uint64_t stall_ms)
 {
     struct socket_address local = local_address(fd);
@@ -211,7 +220,9 @@ void socket_tune(int fd, bool bulk, uint64_t stall_ms)
         return;
     }
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, stall_ms < INT32_MAX ? (int)stall_ms : INT32_MAX);
+    if (stall_ms)
+        set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+                   stall_ms < INT32_MAX ? (int)stall_ms : INT32_MAX);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);

@@ -5,6 +5,7 @@
 #include "common/net/address.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -43,9 +44,12 @@ const char *socket_error_text(int fd);
  * Options of a connection, after it is made; where the system refuses one, it is done without.
  *
  *   bulk      large frames.
- *   stall_ms  until unacknowledged bytes end a TCP connection.
+ *   stall_ms  until unacknowledged bytes end a TCP connection; 0: left to the kernel.
  */
 void socket_tune(int fd, bool bulk, uint64_t stall_ms);
+
+/* Bytes that were written and that the peer's system has not acknowledged; 0 if the kernel does not say. */
+size_t socket_unacknowledged(int fd);
 
 /* The other end; its size is 0 if the kernel does not say. */
 struct socket_address socket_peer(int fd);

@@ -5,7 +5,9 @@
 #include "common/base/alloc.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* What the kernel and the allocator may do to connections: cut, interrupt, refuse. */
 
@@ -234,13 +236,57 @@ static void test_link_that_takes_nothing_is_closed(void **state)
     faulty_calls_init(&faulty);
     const struct net_options options = {.calls = &faulty.calls, .stall_ms = 30};
     toy_pair_start(&pair, "127.0.0.1:0", NULL, &options);
-    pair.server.wait_count = 1; /* it does not read on */
+    pair.server.wait_count = 1; /* it does not read on, and says so only every 2 s */
     for (int i = 0; i < 64; i++)
         assert_ok(toy_send(&pair.client, pair.at_client, FRAME_HEARTBEAT, bytes, sizeof bytes),
                   &pair.client.why);
     toy_pair_until(&pair, &pair.client.closed, 1);
     assert_int_equal(pair.client.why.status, STATUS_UNAVAILABLE);
+    assert_non_null(strstr(pair.client.why.message, "no sign of life in 30 ms"));
     assert_int_equal(pair.client.released, 64);
+    toy_pair_stop(&pair);
+}
+
+/* Everything was written, but the kernel of the peer has not taken it. */
+static void test_peer_that_acknowledges_nothing_is_given_up(void **state)
+{
+    char directory[] = "/tmp/paramd-net-XXXXXX";
+    char address[ADDRESS_TEXT_BYTES];
+    struct toy_pair pair;
+    const struct net_options options = {.stall_ms = 30};
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(address, sizeof address, "unix:%s/socket", directory);
+    toy_pair_start(&pair, address, NULL, &options);
+    assert_ok(toy_send(&pair.client, pair.at_client, FRAME_HEARTBEAT, bytes, 10), &pair.client.why);
+    struct toy *const clients[] = {&pair.client}; /* the server does not run */
+    toys_until(clients, 1, &pair.client.released_written, 1);
+    toys_until(clients, 1, &pair.client.closed, 1);
+    assert_non_null(strstr(pair.client.why.message, "no sign of life"));
+    toy_pair_stop(&pair);
+    assert_int_equal(rmdir(directory), 0);
+}
+
+/* However long a frame waits: the waiting side is told that the other one lives. */
+static void test_waiting_frame_keeps_its_link(void **state)
+{
+    struct toy_pair pair;
+    const struct net_options options = {.stall_ms = 30};
+
+    (void)state;
+    toy_pair_start(&pair, "127.0.0.1:0", &options, &options);
+    pair.server.wait_count = 1;
+    for (int i = 0; i < 64; i++)
+        assert_ok(toy_send(&pair.client, pair.at_client, FRAME_HEARTBEAT, bytes, sizeof bytes),
+                  &pair.client.why);
+    uint64_t end_ns = pair.client.io.now_ns(pair.client.io.context) + 150 * 1000000ull;
+    while (pair.client.io.now_ns(pair.client.io.context) < end_ns)
+        toy_pair_turn(&pair, 1);
+    assert_int_equal(pair.client.closed + pair.server.closed, 0);
+    assert_in_range(pair.client.frames, 5, 50); /* heartbeats */
+    pair.server.io.resume(pair.server.io.context, pair.at_server);
+    toy_pair_until(&pair, &pair.server.frames, 64);
     toy_pair_stop(&pair);
 }
 
@@ -283,6 +329,8 @@ int main(void)
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_out_of_file_descriptors_sheds_connections),
         cmocka_unit_test(test_link_that_takes_nothing_is_closed),
+        cmocka_unit_test(test_peer_that_acknowledges_nothing_is_given_up),
+        cmocka_unit_test(test_waiting_frame_keeps_its_link),
         cmocka_unit_test(test_last_frame_of_a_peer_is_read_although_writing_fails),
     };
     fill_bytes();
