@@ -2,7 +2,6 @@
 
 #include "common/base/alloc.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,12 +16,9 @@
 enum {
     WRITE_TURN_BYTES = 8 * 1024 * 1024, /* of one connection, before others have their turn */
     FLUSH_MS = 1000,
-    TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000,
     DISCARD_READS_MAX = 16,
     BEATS_PER_STALL = 5,
 };
-
-#define NS_PER_MS ((uint64_t)1000000)
 
 static void on_poll(uv_poll_t *handle, int status, int events);
 
@@ -46,7 +42,7 @@ static void mark_dirty(struct conn *conn)
     conn->driver->dirty = conn;
 }
 
-static void list_insert(struct conn *conn)
+void conn_list_insert(struct conn *conn)
 {
     struct net_driver *driver = conn->driver;
 
@@ -60,7 +56,7 @@ static void list_insert(struct conn *conn)
     driver->stranger_count += conn->stranger;
 }
 
-static void list_remove(struct conn *conn)
+static void conn_list_remove(struct conn *conn)
 {
     struct net_driver *driver = conn->driver;
 
@@ -74,7 +70,7 @@ static void list_remove(struct conn *conn)
 
 /* ---- beginning and end ---- */
 
-static void poll_update(struct conn *conn)
+void conn_update_poll(struct conn *conn)
 {
     int events = 0;
 
@@ -107,7 +103,7 @@ static void poll_update(struct conn *conn)
     net_poll_set(conn->poll, events, on_poll);
 }
 
-static void close_socket(struct conn *conn)
+void conn_close_socket(struct conn *conn)
 {
     if (conn->poll)
         net_poll_close(conn->poll);
@@ -127,7 +123,7 @@ static void remember_why(struct conn *conn, const struct error *why)
         error_set(&conn->why, STATUS_CANCELLED, "%s: the connection was closed", conn->link.peer);
 }
 
-static void conn_end(struct conn *conn, const struct error *why)
+void conn_end(struct conn *conn, const struct error *why)
 {
     if (conn->state >= CONN_ENDED)
         return;
@@ -140,7 +136,7 @@ static void conn_end(struct conn *conn, const struct error *why)
         conn->driver->resolving_count--;
     conn->state = CONN_ENDED;
     conn->reader.stopped = true;
-    poll_update(conn);
+    conn_update_poll(conn);
     mark_ready(conn);
 }
 
@@ -150,8 +146,8 @@ static void conn_finish(struct conn *conn)
     const struct link_engine *engine = &driver->engine;
 
     conn->state = CONN_DEAD;
-    list_remove(conn);
-    close_socket(conn);
+    conn_list_remove(conn);
+    conn_close_socket(conn);
     resolve_abandon(conn->resolve);
     conn->resolve = NULL;
     reader_release(&conn->reader);
@@ -180,7 +176,7 @@ void conns_free_dead(struct net_driver *driver)
     }
 }
 
-static struct conn *conn_new(struct net_driver *driver, bool outgoing, const char *peer)
+struct conn *conn_new(struct net_driver *driver, bool outgoing, const char *peer)
 {
     struct conn *conn = alloc_zero(sizeof *conn);
 
@@ -203,14 +199,14 @@ static struct conn *conn_new(struct net_driver *driver, bool outgoing, const cha
     return conn;
 }
 
-static void conn_discard_new(struct conn *conn)
+void conn_discard_new(struct conn *conn)
 {
-    close_socket(conn);
+    conn_close_socket(conn);
     reader_release(&conn->reader);
     alloc_free(conn);
 }
 
-static void conn_opened(struct conn *conn)
+void conn_opened(struct conn *conn)
 {
     const struct link_engine *engine = &conn->driver->engine;
 
@@ -223,7 +219,7 @@ static void conn_opened(struct conn *conn)
     socket_tune(conn->fd, conn->bulk, may_wait ? 0 : conn->driver->options.stall_ms);
     if (conn->writer.first)
         mark_dirty(conn);
-    poll_update(conn);
+    conn_update_poll(conn);
     engine->on_open(engine->context, &conn->link);
 }
 
@@ -247,120 +243,13 @@ void conn_accept(struct net_driver *driver, int fd, const char *peer)
     }
     conn->open_by_ns = net_now_ns() + driver->options.hello_ms * NS_PER_MS;
     net_sweep_by(driver, conn->open_by_ns);
-    list_insert(conn);
+    conn_list_insert(conn);
     conn_opened(conn);
-}
-
-/* ---- connecting ---- */
-
-static void connect_failed(struct conn *conn, const struct error *reason)
-{
-    struct error why = *reason;
-
-    error_wrap(&why, "connect %s", conn->link.peer);
-    conn_end(conn, &why);
-}
-
-/* Tries the addresses from address_next on, until one may work. */
-static void connect_next(struct conn *conn, const struct error *last)
-{
-    struct error reason = *last;
-
-    close_socket(conn);
-    while (conn->address_next < conn->addresses.count) {
-        if (socket_connect(&conn->addresses.items[conn->address_next++], &conn->fd, &reason))
-            continue;
-        conn->poll = net_poll_new(conn->driver, conn->fd, conn);
-        if (!conn->poll) {
-            error_no_memory(&reason, "a connection");
-            break;
-        }
-        if (conn->state == CONN_RESOLVING)
-            conn->driver->resolving_count--;
-        conn->state = CONN_CONNECTING;
-        poll_update(conn);
-        return;
-    }
-    connect_failed(conn, &reason);
-}
-
-static void connect_finished(struct conn *conn)
-{
-    struct error reason = {0};
-
-    if (socket_connected(conn->fd, &reason)) {
-        connect_next(conn, &reason);
-        return;
-    }
-    conn->open_by_ns = 0;
-    conn_opened(conn);
-}
-
-static void wake_driver(void *context)
-{
-    net_driver_wake(context);
-}
-
-void conns_resolved(struct net_driver *driver)
-{
-    for (struct conn *conn = driver->conns, *next; conn && driver->resolving_count; conn = next) {
-        struct error reason = {0};
-        enum status status = STATUS_OK;
-        next = conn->next;
-        if (conn->state != CONN_RESOLVING ||
-            !resolve_finished(conn->resolve, &status, &conn->addresses, &reason))
-            continue;
-        resolve_abandon(conn->resolve);
-        conn->resolve = NULL;
-        if (status)
-            connect_failed(conn, &reason);
-        else
-            connect_next(conn, &reason);
-    }
-}
-
-enum status conn_connect(struct net_driver *driver, const char *address, bool bulk,
-                         uint64_t timeout_ms, void *user, struct link **ret_link, struct error *err)
-{
-    struct address parsed;
-    struct error nothing = {0};
-    enum status status = address_parse(address, &parsed, err);
-
-    if (status)
-        return status;
-    if (parsed.kind == ADDRESS_HOST && parsed.port == 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "address '%s': nobody can be reached at port 0", address);
-    if (driver->closing)
-        return error_set(err, STATUS_CANCELLED, "connect %s: the program is closing", address);
-    struct conn *conn = conn_new(driver, true, address);
-    if (!conn)
-        return error_no_memory(err, "a connection");
-    conn->link.user = user;
-    conn->bulk = bulk;
-    conn->timeout_ms = timeout_ms < TIMEOUT_MAX_MS ? timeout_ms : TIMEOUT_MAX_MS;
-    conn->state = CONN_RESOLVING;
-    bool numeric = address_numeric(&parsed, &conn->addresses);
-    if (!numeric) {
-        conn->resolve = resolve_start(&parsed, wake_driver, driver);
-        if (!conn->resolve) {
-            conn_discard_new(conn);
-            return error_no_memory(err, "looking up a name");
-        }
-    }
-    driver->resolving_count++;
-    conn->open_by_ns = net_now_ns() + conn->timeout_ms * NS_PER_MS;
-    net_sweep_by(driver, conn->open_by_ns);
-    list_insert(conn);
-    if (numeric)
-        connect_next(conn, &nothing);
-    *ret_link = &conn->link;
-    return STATUS_OK;
 }
 
 /* ---- reading ---- */
 
-static uint64_t beat_interval_ns(const struct conn *conn)
+uint64_t conn_beat_interval_ns(const struct conn *conn)
 {
     return conn->driver->options.stall_ms * NS_PER_MS / BEATS_PER_STALL;
 }
@@ -392,7 +281,7 @@ static void conn_read(struct conn *conn)
         break;
     case READER_HELD:
         conn->held = true;
-        conn->beat_ns = net_now_ns() + beat_interval_ns(conn);
+        conn->beat_ns = net_now_ns() + conn_beat_interval_ns(conn);
         net_sweep_by(conn->driver, conn->beat_ns);
         if (conn->write_why.status)
             conn_end(conn, &conn->write_why);
@@ -474,14 +363,14 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     if (status < 0)
         conn->polled = 0; /* libuv has stopped watching */
     if (conn->state == CONN_CONNECTING)
-        connect_finished(conn);
+        conn_connect_finished(conn);
     else if (status < 0)
         socket_broken(conn);
     else if (conn->state == CONN_OPEN)
         open_event(conn, events);
     else if (conn->state == CONN_FLUSHING || conn->state == CONN_DRAINING)
         closing_event(conn, events);
-    poll_update(conn);
+    conn_update_poll(conn);
 }
 
 void conns_advance(struct net_driver *driver)
@@ -499,7 +388,7 @@ void conns_advance(struct net_driver *driver)
         }
         if (conn->state == CONN_OPEN && conn->read_more) {
             conn_read(conn);
-            poll_update(conn);
+            conn_update_poll(conn);
         }
     }
 }
@@ -546,7 +435,7 @@ static void conn_write(struct conn *conn)
 
     if ((conn->state != CONN_OPEN && conn->state != CONN_FLUSHING) || conn->write_blocked ||
         conn->write_why.status) {
-        poll_update(conn);
+        conn_update_poll(conn);
         return;
     }
     enum writer_result result = writer_flush(&conn->writer, conn->fd, WRITE_TURN_BYTES, &written,
@@ -570,7 +459,7 @@ static void conn_write(struct conn *conn)
         write_failed(conn, &err);
         break;
     }
-    poll_update(conn);
+    conn_update_poll(conn);
 }
 
 void conns_flush(struct net_driver *driver)
@@ -619,7 +508,7 @@ void conn_close(struct conn *conn, bool flush, const struct error *why)
     conn->closed_by_ns = net_now_ns() + FLUSH_MS * NS_PER_MS;
     net_sweep_by(conn->driver, conn->closed_by_ns);
     mark_dirty(conn);
-    poll_update(conn);
+    conn_update_poll(conn);
 }
 
 void conn_resume(struct conn *conn)
@@ -630,108 +519,7 @@ void conn_resume(struct conn *conn)
     reader_resume(&conn->reader);
     conn->read_more = true;
     mark_ready(conn);
-    poll_update(conn);
-}
-
-/* ---- deadlines ---- */
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* When it is to be looked at, as things stand; UINT64_MAX: never. */
-static uint64_t deadline_of(const struct conn *conn)
-{
-    uint64_t deadline_ns = UINT64_MAX;
-
-    switch (conn->state) {
-    case CONN_RESOLVING:
-    case CONN_CONNECTING:
-        return conn->open_by_ns;
-    case CONN_OPEN:
-        if (conn->stranger)
-            deadline_ns = conn->open_by_ns;
-        if (conn->held)
-            deadline_ns = earlier(deadline_ns, conn->beat_ns);
-        if (conn->awaiting)
-            deadline_ns = earlier(deadline_ns,
-                                  conn->alive_ns + conn->driver->options.stall_ms * NS_PER_MS);
-        break;
-    case CONN_FLUSHING:
-    case CONN_DRAINING:
-        return conn->closed_by_ns;
-    case CONN_ENDED:
-    case CONN_DEAD:
-        break;
-    }
-    return deadline_ns;
-}
-
-/* The peer waits, perhaps for long, until its frame is read: it hears that we live. */
-static void beat(struct conn *conn, uint64_t now_ns)
-{
-    const struct link_frame heartbeat = {.type = FRAME_HEARTBEAT};
-
-    if (!conn->held || now_ns < conn->beat_ns)
-        return;
-    conn->beat_ns = now_ns + beat_interval_ns(conn);
-    if (!conn->writer.first)
-        status_ignore(conn_send(conn, &heartbeat), "without memory the next one is tried");
-}
-
-/* Bytes wait for the peer, and it has neither taken nor sent any for stall_ms. */
-static bool stalled(struct conn *conn, uint64_t now_ns)
-{
-    if (!conn->awaiting || now_ns < conn->alive_ns + conn->driver->options.stall_ms * NS_PER_MS)
-        return false;
-    size_t kernel_bytes = socket_unacknowledged(conn->fd);
-    if (!conn->writer.first && kernel_bytes == 0) {
-        conn->awaiting = false;
-        return false;
-    }
-    bool moved = kernel_bytes != conn->kernel_bytes;
-    conn->kernel_bytes = kernel_bytes;
-    if (moved)
-        conn->alive_ns = now_ns;
-    return !moved;
-}
-
-static void end_late(struct conn *conn, uint64_t now_ns)
-{
-    const struct net_options *options = &conn->driver->options;
-    const char *peer = conn->link.peer;
-    struct error why = conn->why;
-
-    if (conn->state < CONN_OPEN) {
-        error_set(&why, STATUS_UNAVAILABLE, "connect %s: no answer in %llu ms", peer,
-                  (unsigned long long)conn->timeout_ms);
-    } else if (conn->state == CONN_OPEN) {
-        beat(conn, now_ns);
-        if (conn->stranger && now_ns >= conn->open_by_ns)
-            error_set(&why, STATUS_DEADLINE_EXCEEDED, "%s: it has not said hello in %u ms", peer,
-                      options->hello_ms);
-        else if (stalled(conn, now_ns))
-            error_set(&why, STATUS_UNAVAILABLE,
-                      "%s: no sign of life in %u ms, with %llu bytes waiting for it", peer,
-                      options->stall_ms,
-                      (unsigned long long)(conn->writer.bytes + conn->kernel_bytes));
-        else
-            return;
-    }
-    conn_end(conn, &why);
-}
-
-uint64_t conns_sweep(struct net_driver *driver, uint64_t now_ns)
-{
-    uint64_t next_ns = UINT64_MAX;
-
-    for (struct conn *conn = driver->conns; conn; conn = conn->next) {
-        if (deadline_of(conn) <= now_ns)
-            end_late(conn, now_ns);
-        next_ns = earlier(next_ns, deadline_of(conn));
-    }
-    return next_ns;
+    conn_update_poll(conn);
 }
 
 void conns_end_all(struct net_driver *driver)

@@ -62,6 +62,35 @@ struct conn {
     size_t address_next;
 };
 
+/* ---- between conn.c, conn_connect.c and conn_deadline.c ---- */
+
+#define NS_PER_MS ((uint64_t)1000000)
+
+/* NULL: out of memory. Not in the driver's list yet. */
+struct conn *conn_new(struct net_driver *driver, bool outgoing, const char *peer);
+void conn_list_insert(struct conn *conn);
+
+/* Frees what conn_new made and nobody has heard of. */
+void conn_discard_new(struct conn *conn);
+
+/* Waits for the events that its state wants. */
+void conn_update_poll(struct conn *conn);
+void conn_close_socket(struct conn *conn);
+
+/* Its socket is connected: on_open follows from here. */
+void conn_opened(struct conn *conn);
+
+/* Its socket, which was connecting, has an answer. */
+void conn_connect_finished(struct conn *conn);
+
+/* Marks it as ended, for the reason that came first; on_closed follows before the next on_turn. */
+void conn_end(struct conn *conn, const struct error *why);
+
+/* How often a peer whose frame waits is told that we live. */
+uint64_t conn_beat_interval_ns(const struct conn *conn);
+
+/* ---- for the driver and its listeners ---- */
+
 /* Takes fd, also on failure. peer is for messages. */
 void conn_accept(struct net_driver *driver, int fd, const char *peer);
 

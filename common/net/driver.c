@@ -13,8 +13,6 @@
 
 enum { STALL_MS = 10 * 1000 };
 
-#define NS_PER_MS ((uint64_t)1000000)
-
 uint64_t net_now_ns(void)
 {
     const struct clock clock = clock_machine();

@@ -15,8 +15,6 @@
 
 enum { ACCEPTS_PER_TURN = 64, ACCEPT_PAUSE_MS = 100 };
 
-#define NS_PER_MS ((uint64_t)1000000)
-
 static void on_incoming(uv_poll_t *handle, int status, int events);
 
 static void listener_set(struct listener *listener, bool paused)
