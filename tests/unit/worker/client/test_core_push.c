@@ -495,7 +495,7 @@ static void test_assigned_values_are_pushed_for_step_0(void **state)
     assert_int_equal(push->step, 0);
     assert_int_equal(push->kind, PMD__PUSH_KIND__PUSH_KIND_ASSIGN);
     pmd__push__free_unpacked(push, NULL);
-    assert_int_equal(core_assign(net.core, 1, tiny, &second, NULL), STATUS_OK);
+    assert_int_equal(core_assign(net.core, 1, small, &second, NULL), STATUS_OK);
     assert_false(core_assign_incomplete(net.core));
     fake_write(link, true);
     fake_ack(&net, link, link->sent[1].request);
