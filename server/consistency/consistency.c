@@ -91,6 +91,11 @@ enum status consistency_begin(struct consistency *consistency, uint32_t rank, ui
     enum status status = check_open(consistency, rank, step, "step_begin", err);
     if (status)
         return status;
+    if (examples > CONSISTENCY_EXAMPLES_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "rank %u begins step %llu with %llu examples, more than %llu", rank,
+                         (unsigned long long)step, (unsigned long long)examples,
+                         (unsigned long long)CONSISTENCY_EXAMPLES_MAX);
     struct rank_step *state = rank_step(consistency, rank, step);
     if (state->begun && state->examples != examples)
         return error_set(err, STATUS_FAILED_PRECONDITION,
@@ -133,8 +138,9 @@ void consistency_commit(struct consistency *consistency, uint64_t step)
         *rank_step(consistency, rank, step) = (struct rank_step){0};
     consistency->total_known[step % CONSISTENCY_OPEN_STEPS] = false;
     consistency->committed_plus_1 = step + 1;
-    /* Of the step that opens now all ranks may have finished before: then its W, 0, is known at once. */
-    update_total(consistency, step + CONSISTENCY_OPEN_STEPS);
+    /* Of a step that opens now (two with the first commit) all ranks may have finished before: then W, 0, is known at once. */
+    for (unsigned i = 1; i <= CONSISTENCY_OPEN_STEPS; i++)
+        update_total(consistency, step + i);
 }
 
 bool consistency_total_known(const struct consistency *consistency, uint64_t step)
@@ -184,6 +190,11 @@ enum push_answer consistency_push(const struct consistency *consistency, uint32_
     if (rank_step(consistency, rank, step)->examples == 0) {
         error_set(err, STATUS_FAILED_PRECONDITION,
                   "rank %u pushes for step %llu, which it began with 0 examples", rank,
+                  (unsigned long long)step);
+        return PUSH_REFUSE;
+    }
+    if (rank_step(consistency, rank, step)->closed) { /* the ranks after it may be folded by now */
+        error_set(err, STATUS_FAILED_PRECONDITION, "rank %u pushes for step %llu after its step_close", rank,
                   (unsigned long long)step);
         return PUSH_REFUSE;
     }

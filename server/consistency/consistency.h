@@ -16,6 +16,9 @@
 
 enum { CONSISTENCY_OPEN_STEPS = 2 };
 
+/* Of one rank in one step: the sum over all ranks stays far from overflow, and every number is exact in a double. */
+#define CONSISTENCY_EXAMPLES_MAX ((uint64_t)1 << 40)
+
 struct rank_step {
     uint64_t examples;
     bool begun;
@@ -43,7 +46,8 @@ bool consistency_step_committed(const struct consistency *consistency, uint64_t 
 
 /*
  * A rank begins an open step, or says so again (a new connection). FAILED_PRECONDITION: the step is not open and not committed, the
- * rank has finished before it, or it began with another number of examples. A committed step is OK and changes nothing.
+ * rank has finished before it, or it began with another number of examples. INVALID_ARGUMENT: more than
+ * CONSISTENCY_EXAMPLES_MAX. A committed step is OK and changes nothing.
  */
 NODISCARD enum status consistency_begin(struct consistency *consistency, uint32_t rank, uint64_t step,
                                         uint64_t examples, struct error *err);
