@@ -75,7 +75,11 @@ struct ps_options {
     const char *program;        /* shown in messages and status; default: the process's name */
     uint64_t seed;              /* of variables without a seed of their own */
     uint32_t join_timeout_ms;   /* for the whole cluster to be there; default 15000 */
-    uint32_t timeout_ms;        /* of calls with PS_DEFAULT_TIMEOUT; default 60000 */
+    /*
+     * Of calls with PS_DEFAULT_TIMEOUT. Default: as long as the job lives. Heartbeats bound that: a lost worker, server or
+     * coordinator ends the job, and with it the call, but a slow worker does not.
+     */
+    uint32_t timeout_ms;
     uint32_t heartbeat_ms;      /* default 500 */
     uint32_t dead_ms;           /* a silent coordinator is given up; default 10000 */
     bool quiet;                 /* no "waiting for ..." lines on stderr */

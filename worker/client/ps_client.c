@@ -94,7 +94,8 @@ enum status ps_deadline(struct ps_call *call, int timeout_ms, uint64_t *ret_dead
         return error_set(&call->error, STATUS_INVALID_ARGUMENT,
                          "a timeout of %d ms: milliseconds, PS_DEFAULT_TIMEOUT or PS_NO_TIMEOUT are possible",
                          timeout_ms);
-    *ret_deadline_ns = timeout_ms == PS_NO_TIMEOUT ? UINT64_MAX : ps_loop_now_ns() + ms * 1000000;
+    bool unbounded = timeout_ms == PS_NO_TIMEOUT || (timeout_ms == PS_DEFAULT_TIMEOUT && ms == 0);
+    *ret_deadline_ns = unbounded ? UINT64_MAX : ps_loop_now_ns() + ms * 1000000;
     return STATUS_OK;
 }
 

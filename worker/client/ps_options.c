@@ -103,7 +103,7 @@ enum status ps_settings_gather(const struct ps_options *options, struct ps_setti
              options->program ? options->program : program_invocation_short_name, PARAMD_VERSION,
              (long)getpid());
     settings.join_timeout_ms = or_default(options->join_timeout_ms, 15000);
-    settings.timeout_ms = or_default(options->timeout_ms, 60000);
+    settings.timeout_ms = options->timeout_ms;
     settings.heartbeat_ms = or_default(options->heartbeat_ms, 500);
     settings.dead_ms = or_default(options->dead_ms, 10000);
     *ret_settings = settings;
