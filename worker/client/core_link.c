@@ -4,9 +4,9 @@
  * job alive, since it is the coordinator that decides whether a server is lost.
  */
 #include "worker/client/core_state.h"
-#include "worker/client/mutants.h"
 
 #include "common/base/alloc.h"
+#include "common/base/mutant.h"
 #include "common/base/exit_code.h"
 
 #include <stdio.h>
@@ -152,7 +152,7 @@ void core_link_open(struct core_link *link)
     struct core *core = link->core;
     Pmd__Hello hello = PMD__HELLO__INIT;
 
-    if (!MUTANT_CONNECTION_NOT_COUNTED || core->connection == 0)
+    if (!MUTANT(CONNECTION_NOT_COUNTED) || core->connection == 0)
         core->connection++;
     hello.protocol_major = PROTOCOL_MAJOR;
     hello.protocol_minor = PROTOCOL_MINOR;

@@ -4,9 +4,9 @@
  * until no link refers to its bytes. A push ends when its step is committed and no frame with its bytes is queued.
  */
 #include "worker/client/core_state.h"
-#include "worker/client/mutants.h"
 
 #include "common/base/alloc.h"
+#include "common/base/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -124,7 +124,7 @@ static void push_settle(struct core *core, uint32_t index)
 {
     struct core_push *push = core_pool_at(&core->pushes, index);
     ps_handle pull = push->unacked == 0 && push->queued == 0 ? push->pull : 0;
-    bool committed = core->commit_plus_1 > push->step || (MUTANT_PUSH_DONE_AT_ACK && push->unacked == 0);
+    bool committed = core->commit_plus_1 > push->step || (MUTANT(LOAN_ENDS_AT_ACK) && push->unacked == 0);
 
     if (push->unacked == 0 && push->queued == 0)
         core->progress++; /* staged */

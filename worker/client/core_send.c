@@ -4,7 +4,8 @@
  * acknowledgement, STEP_CLOSE; then the unanswered pulls.
  */
 #include "worker/client/core_state.h"
-#include "worker/client/mutants.h"
+
+#include "common/base/mutant.h"
 
 static bool send_frame(struct core_link *link, struct link_frame *frame)
 {
@@ -12,7 +13,7 @@ static bool send_frame(struct core_link *link, struct link_frame *frame)
 
     if (!link->link)
         return false;
-    frame->commit_plus_1 = MUTANT_FRAME_WITHOUT_COMMIT ? 0 : core->commit_plus_1;
+    frame->commit_plus_1 = MUTANT(COMMIT_NOT_NAMED) ? 0 : core->commit_plus_1;
     enum status status = core->io.send(core->io.context, link->link, frame);
     if (status) {
         struct error why;
@@ -139,7 +140,7 @@ static bool send_step(struct core_link *link, struct core_step *step)
 {
     bool *begun = &step->begin_sent[link->server];
 
-    if (!*begun && !(MUTANT_STEP_BEGIN_NOT_FIRST && link->push_unsent) && !send_begin(link, step))
+    if (!*begun && !(MUTANT(STEP_BEGIN_LAST) && link->push_unsent) && !send_begin(link, step))
         return false;
     if (!send_pushes(link, step->step) || (!*begun && !send_begin(link, step)))
         return false;
@@ -216,11 +217,11 @@ void core_send_again(struct core_link *link)
         struct core_step *step = core_step_find(core, t);
         if (!step)
             continue;
-        if (!MUTANT_STEP_BEGIN_NOT_REPEATED)
+        if (!MUTANT(STEP_BEGIN_NOT_REPEATED))
             step->begin_sent[link->server] = false;
         step->close_sent[link->server] = false;
     }
-    if (!MUTANT_PUSH_NOT_RESENT)
+    if (!MUTANT(PUSH_NOT_RESENT))
         link->push_unsent = link->push_first;
     link->push_in_flight = 0;
     for (struct core_push_frame *frame = link->push_unsent; frame; frame = frame->next)

@@ -1,8 +1,8 @@
 /* The own steps: begun under a grant, ended once, kept until they are known to be committed. */
 #include "worker/client/core_state.h"
-#include "worker/client/mutants.h"
 
 #include "common/base/alloc.h"
+#include "common/base/mutant.h"
 
 #include <string.h>
 
@@ -97,7 +97,7 @@ enum status core_step_check(const struct core *core, uint64_t step, struct error
 
 bool core_step_granted(const struct core *core, uint64_t step)
 {
-    return MUTANT_STEP_WITHOUT_GRANT || (step <= core->grant && step < core->step_first + CORE_STEPS);
+    return MUTANT(GRANT_IGNORED) || (step <= core->grant && step < core->step_first + CORE_STEPS);
 }
 
 enum status core_step_begin(struct core *core, uint64_t step, uint64_t examples, struct error *err)
