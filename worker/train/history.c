@@ -33,8 +33,8 @@ enum status history_open(const char *path, uint64_t epoch_first, FILE **ret_file
     if (!file)
         return error_set(err, STATUS_UNAVAILABLE, "write the history to '%s': %m", path);
     if (epoch_first > 0 && !keep_rows(file, epoch_first)) {
-        enum status status =
-            error_set(err, STATUS_UNAVAILABLE, "go on with the history in '%s': %m", path);
+        enum status status = error_set(err, STATUS_UNAVAILABLE,
+                                       "go on with the history in '%s': %m", path);
         fclose(file);
         return status;
     }

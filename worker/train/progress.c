@@ -20,8 +20,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(a, b); /* the name is an item's first member */
 }
 
-static void add_logs(struct logs *logs, const struct model *model, const struct model_totals *totals,
-                     const char *prefix)
+static void add_logs(struct logs *logs, const struct model *model,
+                     const struct model_totals *totals, const char *prefix)
 {
     size_t first = logs->count;
 
@@ -131,7 +131,8 @@ static void put_time_left(struct line *line, double seconds)
     long long whole = (long long)seconds;
 
     if (seconds > 3600)
-        snprintf(text, sizeof text, "%lld:%02lld:%02lld", whole / 3600, whole % 3600 / 60, whole % 60);
+        snprintf(text, sizeof text, "%lld:%02lld:%02lld", whole / 3600, whole % 3600 / 60,
+                 whole % 60);
     else if (seconds > 60)
         snprintf(text, sizeof text, "%lld:%02lld", whole / 60, whole % 60);
     else

@@ -59,9 +59,11 @@ static enum status check_config(const struct run_config *config, struct error *e
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "--predict is instead of training: leave out --train");
     if (config->history && !config->train)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "--history is for a training: --train is missing");
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "--history is for a training: --train is missing");
     if (config->save && !config->train)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "--save is for a training: --train is missing");
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "--save is for a training: --train is missing");
     status = check_writable("--save", config->save, err);
     if (!status)
         status = check_writable("--out", config->out, err);
@@ -102,8 +104,6 @@ static void on_step(void *context, uint64_t step, const struct model_totals *tot
     struct run *run = context;
     struct logs logs;
 
-    if (!run->progress.bar)
-        return;
     logs_set(&logs, &run->task.model, totals, NULL);
     progress_step(&run->progress, step, &logs);
 }
@@ -133,7 +133,9 @@ static enum status on_epoch_end(void *context, uint64_t epoch, const struct mode
 static enum status fit(struct run *run, struct error *err)
 {
     const struct run_config *config = run->config;
-    const struct trainer_listener listener = {run, on_epoch_begin, on_step, on_epoch_end};
+    bool bar = isatty(STDOUT_FILENO);
+    const struct trainer_listener listener = {run, on_epoch_begin, bar ? on_step : NULL,
+                                              on_epoch_end};
     struct fit_options options = {.train = &run->task.train,
                                   .validation = &run->task.validation,
                                   .batch_size = config->batch_size,
@@ -144,7 +146,7 @@ static enum status fit(struct run *run, struct error *err)
                                   .stop = config->stop};
 
     run->progress = (struct progress){.out = stdout,
-                                      .bar = isatty(STDOUT_FILENO),
+                                      .bar = bar,
                                       .clock = clock_machine(),
                                       .epoch_count = config->epochs};
     return trainer_fit(run->sync, &options, err);
@@ -214,9 +216,9 @@ static enum status train(struct run *run, int *ret_exit_code, struct error *err)
         status = run->sync->kind->finish(run->sync, err);
     if (status && run->sync->rank_count > 1)
         error_wrap(err, "rank %u", run->sync->rank);
-    *ret_exit_code = status == STATUS_OK           ? EXIT_CODE_DONE
+    *ret_exit_code = status == STATUS_OK         ? EXIT_CODE_DONE
                      : run->sync->exit_code != 0 ? run->sync->exit_code
-                                                   : EXIT_CODE_FAILED;
+                                                 : EXIT_CODE_FAILED;
     return status;
 }
 
@@ -262,8 +264,8 @@ enum status run(const struct run_config *config, int *ret_exit_code, struct erro
     if (!status)
         status = task_init(&run.task, config, err);
     if (status) {
-        *ret_exit_code =
-            status == STATUS_RESOURCE_EXHAUSTED ? EXIT_CODE_FAILED : EXIT_CODE_WRONG_USE;
+        *ret_exit_code = status == STATUS_RESOURCE_EXHAUSTED ? EXIT_CODE_FAILED
+                                                             : EXIT_CODE_WRONG_USE;
     } else if (config->train) {
         status = train(&run, ret_exit_code, err);
     } else {

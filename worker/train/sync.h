@@ -40,9 +40,10 @@ struct sync_kind {
 
 struct sync {
     const struct sync_kind *kind;
-    struct model *model; /* borrowed */
+    struct model *model;                     /* borrowed */
     uint32_t rank, rank_count, server_count; /* server_count 0: alone */
-    uint64_t step; /* ended last; at the start 0 or, where this process takes a dead one's place, the committed one */
+    uint64_t
+        step; /* ended last; at the start 0 or, where this process takes a dead one's place, the committed one */
     int exit_code; /* what the program should return after a failure; 0: the status says all */
 };
 
@@ -50,7 +51,8 @@ struct sync_options {
     struct model *model;               /* built, compiled, allocated; borrowed until sync_free */
     const struct optimizer *optimizer; /* copied */
     uint64_t seed;                     /* of initial values that have none of their own */
-    bool has_weights; /* params hold the first values; otherwise the weights' initializers make them */
+    bool
+        has_weights; /* params hold the first values; otherwise the weights' initializers make them */
 };
 
 /*

@@ -24,9 +24,10 @@ struct sync_cluster {
     struct ps_client *ps; /* owned */
     uint32_t *ids;        /* owned; one a weight */
     ps_handle *pulls;     /* owned; one a weight; 0: none under way */
-    float *params[2], *grads[2]; /* [step % 2]; the first of each is the model's, the second owned */
-    uint64_t step;               /* begun last */
-    size_t examples;             /* of it */
+    float *params[2],
+        *grads[2];   /* [step % 2]; the first of each is the model's, the second owned */
+    uint64_t step;   /* begun last */
+    size_t examples; /* of it */
 };
 
 static struct sync_cluster *cluster_of(struct sync *sync)
@@ -53,7 +54,8 @@ static size_t to_metrics(const struct model *model, const struct model_totals *t
     return 1 + model->metric_count;
 }
 
-static struct metric_total find_total(const struct ps_metric *metrics, size_t count, const char *name)
+static struct metric_total find_total(const struct ps_metric *metrics, size_t count,
+                                      const char *name)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(metrics[i].name, name) == 0)
@@ -140,8 +142,8 @@ static enum status pull_all(struct sync *sync, uint64_t step, bool frozen_too, s
         uint64_t version = frozen_too ? PS_LATEST : step;
 
         if ((weight->trainable || frozen_too) &&
-            ps_pull(cluster->ps, cluster->ids[i], version, cluster->params[step % 2] + weight->offset,
-                    &cluster->pulls[i], &error))
+            ps_pull(cluster->ps, cluster->ids[i], version,
+                    cluster->params[step % 2] + weight->offset, &cluster->pulls[i], &error))
             return failed(sync, &error, err);
     }
     return STATUS_OK;
@@ -282,8 +284,8 @@ static enum status create(struct sync_cluster *cluster, const struct sync_option
         shape[i] = weight->shape.size[i];
     variable.shape = shape;
     if (!options->has_weights) {
-        enum status status =
-            model_weight_initializer(options->model, index, options->seed, &initializer, err);
+        enum status status = model_weight_initializer(options->model, index, options->seed,
+                                                      &initializer, err);
         if (status)
             return status;
         variable.initializer = (enum ps_initializer)initializer.kind;
@@ -318,7 +320,8 @@ static enum status assign(struct sync_cluster *cluster, struct error *err)
     struct ps_error error;
 
     for (size_t i = 0; i < model->weight_count; i++) {
-        if (ps_assign(cluster->ps, cluster->ids[i], model->params + model->weights[i].offset, &error))
+        if (ps_assign(cluster->ps, cluster->ids[i], model->params + model->weights[i].offset,
+                      &error))
             return failed(&cluster->sync, &error, err);
     }
     return STATUS_OK;

@@ -188,7 +188,8 @@ enum status sync_local_new(const struct sync_options *options, const char *trace
         return error_no_memory(err, "a training");
     local->sync = (struct sync){.kind = &local_kind, .model = options->model, .rank_count = 1};
     local->optimizer = *options->optimizer;
-    local->learning_rate = (double)(float)optimizer_option_value(&local->optimizer, "learning_rate");
+    local->learning_rate = (double)(float)optimizer_option_value(&local->optimizer,
+                                                                 "learning_rate");
     if (!options->has_weights)
         status = model_initialize(options->model, options->seed, err);
     if (!status)

@@ -90,8 +90,7 @@ static enum status read_train(struct task *task, const struct run_config *config
         return status;
     /* Weights that were trained before bring the scale that they were trained with. */
     if (!task->has_encoding || config->has_scale) {
-        const struct names *classes =
-            options.classes ? options.classes : &task->train_file.classes;
+        const struct names *classes = options.classes ? options.classes : &task->train_file.classes;
         status = encoding_fit(config->scale, classes, &task->train, &fitted, err);
         if (status)
             return error_wrap(err, "--train %s", config->train);
@@ -117,7 +116,8 @@ static enum status read_test(struct task *task, const struct run_config *config,
     return status;
 }
 
-static enum status read_predict(struct task *task, const struct run_config *config, struct error *err)
+static enum status read_predict(struct task *task, const struct run_config *config,
+                                struct error *err)
 {
     struct data_options options = data_options_of(task, config);
     enum status status;

@@ -58,8 +58,8 @@ static enum status read_option_file(const char *text, char **ret_text, struct er
     if (status)
         return status;
     if (file.size > OPTION_TEXT_BYTES_MAX) {
-        status = error_set(err, STATUS_INVALID_ARGUMENT, "'%s' has %zu bytes, more than any optimizer",
-                           text, file.size);
+        status = error_set(err, STATUS_INVALID_ARGUMENT,
+                           "'%s' has %zu bytes, more than any optimizer", text, file.size);
     } else {
         *ret_text = alloc_zero(file.size + 1);
         if (!*ret_text)
@@ -81,14 +81,16 @@ static enum status read_loss(struct task *task, const struct run_config *config,
 
     if (!text)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "--loss is missing, and '%s' has no compile_config with one", config->model);
+                         "--loss is missing, and '%s' has no compile_config with one",
+                         config->model);
     status = loss_from_text(&task->loss, text, err);
     if (status == STATUS_NOT_FOUND)
         suggest(err, text, names, loss_names(names));
     return status ? error_wrap(err, "%s", config->loss ? "--loss" : config->model) : STATUS_OK;
 }
 
-static enum status add_metric(struct task *task, const char *text, const char *from, struct error *err)
+static enum status add_metric(struct task *task, const char *text, const char *from,
+                              struct error *err)
 {
     static const char *const own[] = {"accuracy", "binary_accuracy", "categorical_accuracy",
                                       "sparse_categorical_accuracy"};
@@ -140,7 +142,8 @@ static enum status read_metric_list(struct task *task, const char *list, struct 
 }
 
 /* Whoever trains a classifier wants to see how often it is right. */
-static enum status read_metrics(struct task *task, const struct run_config *config, struct error *err)
+static enum status read_metrics(struct task *task, const struct run_config *config,
+                                struct error *err)
 {
     enum status status = STATUS_OK;
 
@@ -188,8 +191,9 @@ static enum status read_optimizer(struct task *task, const struct run_config *co
     alloc_free(read);
     if (status)
         return error_wrap(err, "%s", config->optimizer ? "--optimizer" : config->model);
-    return config->has_learning_rate ? set_learning_rate(&task->optimizer, config->learning_rate, err)
-                                     : STATUS_OK;
+    return config->has_learning_rate
+               ? set_learning_rate(&task->optimizer, config->learning_rate, err)
+               : STATUS_OK;
 }
 
 /* ---- description and weights ---- */

@@ -38,11 +38,11 @@ static enum status on_gradient_ready(void *context, size_t index, struct error *
     size_t at = kernels_find_nonfinite(grad, weight->count);
 
     if (at < weight->count)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "step %llu: the gradient of '%s' is %g at element %zu (rank %u); a smaller "
-                         "--learning-rate or --scale may help",
-                         (unsigned long long)trainer->step, weight->path, (double)grad[at], at,
-                         sync->rank);
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "step %llu: the gradient of '%s' is %g at element %zu (rank %u); a smaller "
+            "--learning-rate or --scale may help",
+            (unsigned long long)trainer->step, weight->path, (double)grad[at], at, sync->rank);
     return sync->kind->gradient_ready(sync, index, err);
 }
 
@@ -69,8 +69,8 @@ static enum status train_step(struct trainer *trainer, uint64_t step, struct err
 {
     struct sync *sync = trainer->sync;
     struct batch_position at = batches_position(&trainer->batches, step);
-    struct batch_share share =
-        batches_share(&trainer->batches, at.batch, sync->rank, sync->rank_count);
+    struct batch_share share = batches_share(&trainer->batches, at.batch, sync->rank,
+                                             sync->rank_count);
     struct model_hooks hooks = {trainer, on_weight_needed, on_gradient_ready};
     struct model_batch batch = {.rows = share.count, .x = trainer->x, .y = trainer->y};
     struct model_totals totals = {0};
@@ -105,7 +105,7 @@ static enum status end_epoch(struct trainer *trainer, uint64_t epoch, struct err
     enum status status = trainer->sync->kind->settle(trainer->sync, &totals, err);
 
     if (!status && validates) {
-        snprintf(name, sizeof name, "validation of epoch %llu", (unsigned long long)epoch + 1);
+        snprintf(name, sizeof name, "validation/%llu", (unsigned long long)epoch + 1);
         status = trainer_evaluate(trainer->sync, options->validation, name, &validation, err);
     }
     if (!status && listener && listener->on_epoch_end)
@@ -152,8 +152,8 @@ enum status trainer_fit(struct sync *sync, const struct fit_options *options, st
 {
     struct trainer trainer = {.sync = sync, .options = options};
     const struct examples *train_set = options->train;
-    size_t batch_max =
-        options->batch_size < train_set->count ? options->batch_size : train_set->count;
+    size_t batch_max = options->batch_size < train_set->count ? options->batch_size
+                                                              : train_set->count;
     enum status status = check_options(options, err);
 
     if (!status)
