@@ -304,8 +304,8 @@ void service_frame(struct session *session)
 void service_turn(struct service *service)
 {
     /* Buffers that replies gave back may be what blocks wait for; what is prepared then may be what pulls wait for. */
-    if (service->store.values.returned) {
-        service->store.values.returned = false;
+    if (service->store.values.returned || service->store.slot_pool.returned) {
+        service->store.values.returned = service->store.slot_pool.returned = false;
         push_retry_starved(service);
     }
     while (service->dirty) {

@@ -144,9 +144,24 @@ enum status store_fold(struct store *store, struct block *block, struct staged *
     return STATUS_OK;
 }
 
+/* Slots that replies are still written from, though no snapshot holds them any more. */
+static size_t slots_in_use(const struct block *block)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < OPTIMIZER_SLOTS_MAX; i++)
+        count += block->slots[i] && block->slots[i]->refs > 1;
+    return count;
+}
+
 bool store_can_prepare(const struct store *store, const struct block *block)
 {
-    return block->sum_count == 0 || buf_available(&store->values, block->bytes);
+    if (block->sum_count == 0)
+        return true;
+    if (!buf_available(&store->values, block->bytes))
+        return false;
+    size_t copies = block->sum_kind == STORE_GRADIENT ? slots_in_use(block) : 0;
+    return copies * buf_class_bytes(block->bytes) <= store->slot_pool.bytes_max - store->slot_pool.bytes_used;
 }
 
 /* Before slots change for the first time since a snapshot took them, the snapshot gets the old ones. */
@@ -171,6 +186,29 @@ static void copy_held_slots(struct store *store, struct block *block, size_t slo
     block->slots_copied = true;
 }
 
+/* Slots change in place, so first they must be the block's own: neither a snapshot's nor of a reply under way. */
+static enum status own_slots(struct store *store, struct block *block, struct error *err)
+{
+    int optimizer = store->variables[block->variable].optimizer;
+    size_t slots = optimizer_slot_count(&store->optimizers[optimizer].optimizer);
+
+    if (MUTANT(SLOTS_NOT_COPIED))
+        return STATUS_OK;
+    if (store->hold.slots && !block->slots_copied && slots > 0)
+        copy_held_slots(store, block, slots);
+    for (size_t i = 0; i < slots; i++) {
+        if (block->slots[i]->refs == 1)
+            continue;
+        struct buf *copy = buf_take(&store->slot_pool, block->bytes);
+        if (!copy)
+            return error_no_memory(err, "a copy of optimizer slots");
+        memcpy(copy->data, block->slots[i]->data, block->bytes);
+        buf_unref(block->slots[i]);
+        block->slots[i] = copy;
+    }
+    return STATUS_OK;
+}
+
 static const struct optimizer_scalars *step_scalars(struct store_optimizer *entry, uint64_t step)
 {
     if (entry->scalars_step == step)
@@ -191,8 +229,6 @@ static void apply_gradient(struct store *store, struct block *block, struct buf 
     size_t slots = optimizer_slot_count(&entry->optimizer);
     float *slot_values[OPTIMIZER_SLOTS_MAX] = {0};
 
-    if (store->hold.slots && !block->slots_copied && slots > 0 && !MUTANT(SLOTS_NOT_COPIED))
-        copy_held_slots(store, block, slots);
     for (size_t i = 0; i < slots; i++)
         slot_values[i] = (float *)(void *)block->slots[i]->data;
     optimizer_apply(&entry->optimizer, scalars, (const float *)(const void *)block->value->data,
@@ -227,6 +263,9 @@ enum status store_prepare(struct store *store, struct block *block, struct error
     if (block->sum_count == 0) {
         value = buf_ref(block->value);
     } else {
+        enum status status = block->sum_kind == STORE_GRADIENT ? own_slots(store, block, err) : STATUS_OK;
+        if (status)
+            return status;
         value = buf_take(&store->values, block->bytes);
         if (!value)
             return error_no_memory(err, "a new version of a block");

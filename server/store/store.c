@@ -7,8 +7,9 @@
 #include <assert.h>
 #include <string.h>
 
-/* A frame's buffers round up to twice its bytes at most. */
-#define STAGING_RESERVE_BYTES ((uint64_t)2 * LIMIT_PAYLOAD_BYTES)
+/* A frame's buffers round up to twice its bytes at most, or to the smallest class. */
+#define STAGING_RESERVE_BYTES                                                                      \
+    ((uint64_t)2 * LIMIT_PAYLOAD_BYTES + ((uint64_t)LIMIT_FRAME_BLOCKS << BUF_CLASS_MIN_SHIFT))
 
 static enum status make_blocks(struct store *store, struct error *err)
 {

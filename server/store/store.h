@@ -152,7 +152,7 @@ void store_unstage(struct store *store, struct staged *staged);
 NODISCARD enum status store_fold(struct store *store, struct block *block, struct staged *staged,
                                  float weight, struct error *err);
 
-/* Is a value buffer to be had for a version of this block, should it need one? */
+/* Are buffers to be had for a version of this block, should it need any: for the value, and for slots that replies still refer to? */
 bool store_can_prepare(const struct store *store, const struct block *block);
 
 /*
