@@ -133,6 +133,7 @@ set_flag() {
         exit 0
         ;;
     version)
+        find_paramd
         printf 'launch (%s)\n' "$("$paramd" --version)"
         exit 0
         ;;

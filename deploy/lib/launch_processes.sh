@@ -53,8 +53,9 @@ show() {
     ignore_signals
     close_own_files
     [[ $2 ]] && exec < <(exec tee -a -- "$2")
-    LC_ALL=C exec stdbuf -oL sed -n -e ':piece' \
-        -e "/^.\\{$room\\}./{h;s/^\\(.\\{$room\\}\\).*/$1 | \\1/p;g;s/^.\\{$room\\}//;b piece" -e '}' -e "s/^/$1 | /p"
+    exec < <(exec stdbuf -oL fold -b -w "$room")
+    # G;P instead of p: ends the line even where its writer has not.
+    LC_ALL=C exec stdbuf -oL sed -n "s/^/$1 | /;G;P"
 }
 
 # log_of NAME STREAM: where its lines are kept; servers' messages always are, as their last words.
