@@ -1,4 +1,5 @@
-/* Addresses as people write them: "host:port", "[::1]:port", "unix:/path"; parsing, printing and looking up. */
+/* Addresses as people write them: "host:port", "[::1]:port", "unix:/path"; parsing, printing and
+ * looking up. */
 #ifndef PARAMD_COMMON_NET_ADDRESS_H
 #define PARAMD_COMMON_NET_ADDRESS_H
 
@@ -34,7 +35,8 @@ struct socket_addresses {
     size_t count;
 };
 
-/* INVALID_ARGUMENT, saying which part of the text is wrong. Port 0 is accepted: listeners mean "any free one". */
+/* INVALID_ARGUMENT, saying which part of the text is wrong. Port 0 is accepted: listeners mean "any
+ * free one". */
 NODISCARD enum status address_parse(const char *text, struct address *ret_address,
                                     struct error *err);
 
@@ -50,8 +52,8 @@ bool address_is_loopback(const struct address *address);
 bool address_numeric(const struct address *address, struct socket_addresses *ret_addresses);
 
 /*
- * Numeric first, else by the system's resolver, which may block for seconds. UNAVAILABLE: "look up nohost: Name or
- * service not known".
+ * Numeric first, else by the system's resolver, which may block for seconds. UNAVAILABLE: "look up
+ * nohost: Name or service not known".
  */
 NODISCARD enum status address_resolve(const struct address *address,
                                       struct socket_addresses *ret_addresses, struct error *err);

@@ -1,4 +1,5 @@
-/* The system calls on the path of the bytes, in a table: a test cuts, shortens or fails any of them. */
+/* The system calls on the path of the bytes, in a table: a test cuts, shortens or fails any of
+ * them. */
 #ifndef PARAMD_COMMON_NET_CALLS_H
 #define PARAMD_COMMON_NET_CALLS_H
 

@@ -8,9 +8,10 @@
 #include <unistd.h>
 
 /*
- * Callbacks of the engine run only from on_poll, conns_advance and conns_flush, never from what the engine calls. Each
- * may close any connection, this one too; so a connection that ends is only marked (CONN_ENDED) and put on the ready
- * list. Its on_closed comes from conns_advance, its memory goes in conns_free_dead, when no list has it any more.
+ * Callbacks of the engine run only from on_poll, conns_advance and conns_flush, never from what the
+ * engine calls. Each may close any connection, this one too; so a connection that ends is only
+ * marked (CONN_ENDED) and put on the ready list. Its on_closed comes from conns_advance, its memory
+ * goes in conns_free_dead, when no list has it any more.
  */
 
 enum {
@@ -94,7 +95,8 @@ void conn_update_poll(struct conn *conn)
     case CONN_DEAD:
         break;
     }
-    /* It is about to be written to, and as likely as not blocks again: changing the poll costs two calls. */
+    /* It is about to be written to, and as likely as not blocks again: changing the poll costs two
+     * calls. */
     if (conn->in_dirty && conn->state != CONN_ENDED)
         events |= conn->polled & UV_WRITABLE;
     if (!conn->poll || events == conn->polled)
@@ -212,8 +214,9 @@ void conn_opened(struct conn *conn)
 
     conn->state = CONN_OPEN;
     /*
-     * The kernel ends a connection whose window has been shut for so long, although the peer answers. A server lets
-     * pushes wait in their sockets for slower workers, so on the pushing side stalled() judges alone.
+     * The kernel ends a connection whose window has been shut for so long, although the peer
+     * answers. A server lets pushes wait in their sockets for slower workers, so on the pushing
+     * side stalled() judges alone.
      */
     bool may_wait = conn->bulk && conn->outgoing;
     socket_tune(conn->fd, conn->bulk, may_wait ? 0 : conn->driver->options.stall_ms);

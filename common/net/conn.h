@@ -5,17 +5,20 @@
 #include "common/net/driver_state.h"
 
 /*
- *   accepted ------------------------------> OPEN --close(flush)--> FLUSHING --queue empty--> DRAINING
+ *   accepted ------------------------------> OPEN --close(flush)--> FLUSHING --queue empty-->
+ * DRAINING
  *   RESOLVING --> CONNECTING --connected--^   |                        |                        |
  *       |             |  ^ next address       +---- error, close() ----+------- EOF, 1 s -------+
- *       +-------------+-----------------------+--> ENDED --on_closed--> DEAD (freed before the next wait)
+ *       +-------------+-----------------------+--> ENDED --on_closed--> DEAD (freed before the next
+ * wait)
  */
 enum conn_state {
     CONN_RESOLVING,
     CONN_CONNECTING,
     CONN_OPEN,
     CONN_FLUSHING, /* closed by the engine; what is queued goes out, what comes is thrown away */
-    CONN_DRAINING, /* all is out and the peer has been told; waits until it closes, so that no reset destroys it */
+    /* all is out and the peer has been told; waits until it closes, so that no reset destroys it */
+    CONN_DRAINING,
     CONN_ENDED, /* on_closed comes before the next on_turn */
     CONN_DEAD,
 };
@@ -46,7 +49,8 @@ struct conn {
     bool in_dirty;
 
     bool
-        awaiting; /* bytes are, or may be, on their way: queued here or unacknowledged in the kernel */
+        /* bytes are, or may be, on their way: queued here or unacknowledged in the kernel */
+        awaiting;
     size_t kernel_bytes; /* unacknowledged when last looked */
 
     /* Monotonic. */

@@ -5,8 +5,9 @@
 #include <stdio.h>
 
 /*
- * An address is looked up (a name on a thread of its own), and what it stands for is tried one after the other until
- * one connects. The engine hears of it once: on_open, or on_closed with the last reason.
+ * An address is looked up (a name on a thread of its own), and what it stands for is tried one
+ * after the other until one connects. The engine hears of it once: on_open, or on_closed with the
+ * last reason.
  */
 
 enum { TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000 };

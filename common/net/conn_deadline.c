@@ -1,8 +1,8 @@
 #include "common/net/conn.h"
 
 /*
- * Connections have few deadlines and rarely meet one: driver->sweep_ns is the earliest that any may have, and when it
- * has come all of them are looked at.
+ * Connections have few deadlines and rarely meet one: driver->sweep_ns is the earliest that any may
+ * have, and when it has come all of them are looked at.
  */
 
 static uint64_t earlier(uint64_t a, uint64_t b)

@@ -1,4 +1,5 @@
-/* The event loop under servers, coordinator and client: sockets on one side, struct link_engine on the other. */
+/* The event loop under servers, coordinator and client: sockets on one side, struct link_engine on
+ * the other. */
 #ifndef PARAMD_COMMON_NET_DRIVER_H
 #define PARAMD_COMMON_NET_DRIVER_H
 
@@ -11,15 +12,16 @@
 #include <stdint.h>
 
 /*
- * One turn: what the sockets have brought goes to the engine (on_open, on_head, on_frame, on_closed), then on_turn
- * once, then everything that was sent is written. Only on_released may come after on_turn; then another turn follows
- * at once.
+ * One turn: what the sockets have brought goes to the engine (on_open, on_head, on_frame,
+ * on_closed), then on_turn once, then everything that was sent is written. Only on_released may
+ * come after on_turn; then another turn follows at once.
  *
- * While a frame waits (LINK_WAIT), the driver sends its peer a HEARTBEAT five times in stall_ms, so that the peer waits
- * for as long as it takes.
+ * While a frame waits (LINK_WAIT), the driver sends its peer a HEARTBEAT five times in stall_ms, so
+ * that the peer waits for as long as it takes.
  *
- * A driver belongs to whichever thread holds the lock of its owner (a server has one thread and needs no lock);
- * net_driver_wake and net_driver_stop alone may be called by anyone at any time, signal handlers too.
+ * A driver belongs to whichever thread holds the lock of its owner (a server has one thread and
+ * needs no lock); net_driver_wake and net_driver_stop alone may be called by anyone at any time,
+ * signal handlers too.
  */
 struct net_driver;
 
@@ -38,8 +40,8 @@ NODISCARD enum status net_driver_new(const struct net_options *options,
                                      struct net_driver **ret_driver, struct error *err);
 
 /*
- * Closes what is still open: on_released(false) and on_closed run from here for every link, then all memory is freed.
- * NULL is ignored. Never from inside a callback.
+ * Closes what is still open: on_released(false) and on_closed run from here for every link, then
+ * all memory is freed. NULL is ignored. Never from inside a callback.
  */
 void net_driver_free(struct net_driver *driver);
 
@@ -66,15 +68,17 @@ void net_driver_close_listeners(struct net_driver *driver);
 void net_driver_run(struct net_driver *driver);
 
 /*
- * Does what is left to do, waits for the sockets (at most max_wait_ns, and not beyond the time that on_turn asked for;
- * waits are rounded up to milliseconds) and makes one turn. UINT64_MAX: no bound of its own; 0: does not wait.
+ * Does what is left to do, waits for the sockets (at most max_wait_ns, and not beyond the time that
+ * on_turn asked for; waits are rounded up to milliseconds) and makes one turn. UINT64_MAX: no bound
+ * of its own; 0: does not wait.
  */
 void net_driver_run_once(struct net_driver *driver, uint64_t max_wait_ns);
 
 /* One turn without looking at the sockets: what was sent from outside of callbacks goes out now. */
 void net_driver_turn(struct net_driver *driver);
 
-/* Makes a run_once that waits return early (after a turn); if none waits, the next does not wait. */
+/* Makes a run_once that waits return early (after a turn); if none waits, the next does not wait.
+ * */
 void net_driver_wake(struct net_driver *driver);
 
 /* Makes net_driver_run return after its present turn. */

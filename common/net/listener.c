@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 /*
- * Connections are accepted while there are fewer strangers than allowed; others wait in the kernel's queue, where they
- * cost us nothing. One too many in all, or one without a file descriptor left for it, is closed at once: left waiting,
- * it would wake the loop for ever.
+ * Connections are accepted while there are fewer strangers than allowed; others wait in the
+ * kernel's queue, where they cost us nothing. One too many in all, or one without a file descriptor
+ * left for it, is closed at once: left waiting, it would wake the loop for ever.
  */
 
 enum { ACCEPTS_PER_TURN = 64, ACCEPT_PAUSE_MS = 100 };
@@ -88,24 +88,23 @@ static void on_incoming(uv_poll_t *handle, int status, int events)
     struct listener *listener = poll->owner;
 
     (void)events;
-    if (!listener)
-        return;
-    if (status < 0) {
+    if (listener && status < 0) {
         listener->paused = true;
         pause_accepting(listener->driver);
         return;
     }
-    for (int i = 0; i < ACCEPTS_PER_TURN && !listener->paused; i++) {
-        int fd = listener->driver->calls->accept(listener->driver->calls->context, listener->fd);
+    /* on_open may close all listeners: the poll outlives them, and says so. */
+    for (int i = 0; i < ACCEPTS_PER_TURN && poll->owner && !listener->paused; i++) {
+        struct net_driver *driver = listener->driver;
+        int fd = driver->calls->accept(driver->calls->context, listener->fd);
         if (fd >= 0) {
             accepted(listener, fd);
-            listeners_update(listener->driver);
+            listeners_update(driver);
         } else if (errno == EMFILE || errno == ENFILE) {
             shed(listener);
         } else if (errno == ENOBUFS || errno == ENOMEM) {
-            net_complain(listener->driver, listener->text,
-                         "the system has no memory for a connection");
-            pause_accepting(listener->driver);
+            net_complain(driver, listener->text, "the system has no memory for a connection");
+            pause_accepting(driver);
         } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {
             return; /* nobody else waits */
         }

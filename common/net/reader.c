@@ -9,12 +9,13 @@
 #include <string.h>
 
 /*
- * Two ways in. Small frames come many to a read into the buffer, and payload found there is copied to its places. The
- * rest of a larger payload is read straight into its places, and the same readv takes what stands behind it (the next
- * preamble and header) into the buffer: a stream of large frames costs no call and next to no copy beyond the payload's.
+ * Two ways in. Small frames come many to a read into the buffer, and payload found there is copied
+ * to its places. The rest of a larger payload is read straight into its places, and the same readv
+ * takes what stands behind it (the next preamble and header) into the buffer: a stream of large
+ * frames costs no call and next to no copy beyond the payload's.
  *
- * What can go wrong ends in READER_FAILED, and the owner closes the connection: there is no way back into the rhythm
- * of the frames once a byte is wrong.
+ * What can go wrong ends in READER_FAILED, and the owner closes the connection: there is no way
+ * back into the rhythm of the frames once a byte is wrong.
  */
 
 enum {
@@ -260,8 +261,8 @@ static enum status finish_frame(struct reader *reader, struct error *err)
 }
 
 /*
- * One step with what is in the buffer; ret_moved says whether there was one to make. Every step either consumes bytes
- * or moves the phase on, so the caller's loop ends.
+ * One step with what is in the buffer; ret_moved says whether there was one to make. Every step
+ * either consumes bytes or moves the phase on, so the caller's loop ends.
  */
 static enum status parse_step(struct reader *reader, bool *ret_moved, struct error *err)
 {
@@ -308,7 +309,8 @@ static size_t tail_bytes(const struct reader *reader)
     return expected;
 }
 
-/* The places, from the present one on, and the buffer behind them if the payload ends within this call. */
+/* The places, from the present one on, and the buffer behind them if the payload ends within this
+ * call. */
 static int direct_parts(const struct reader *reader, struct iovec parts[CALL_PARTS_MAX],
                         size_t *ret_payload_bytes, size_t *ret_bytes)
 {
@@ -365,7 +367,8 @@ static void direct_arrived(struct reader *reader, size_t bytes, size_t payload_b
     }
 }
 
-/* One read. ret_bytes 0: nothing is there, or a signal came; ret_drained: the socket had less than was asked for. */
+/* One read. ret_bytes 0: nothing is there, or a signal came; ret_drained: the socket had less than
+ * was asked for. */
 static enum status fill(struct reader *reader, int fd, size_t *ret_bytes, bool *ret_drained,
                         struct error *err)
 {

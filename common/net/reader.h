@@ -1,4 +1,5 @@
-/* Bytes of one connection -> on_head, payload into its places, on_frame. Knows a file descriptor, but no event loop. */
+/* Bytes of one connection -> on_head, payload into its places, on_frame. Knows a file descriptor,
+ * but no event loop. */
 #ifndef PARAMD_COMMON_NET_READER_H
 #define PARAMD_COMMON_NET_READER_H
 
@@ -71,12 +72,13 @@ enum reader_result {
     READER_MORE,    /* its turn is over; call again without waiting for the socket */
     READER_HELD,    /* on_head said LINK_WAIT; call reader_resume, then reader_run */
     READER_STOPPED, /* stopped is set */
-    READER_FAILED, /* err says why: the peer left, its bytes are wrong, the engine refused them, no memory */
+    /* err says why: the peer left, its bytes are wrong, the engine refused them, no memory */
+    READER_FAILED,
 };
 
 /*
- * Reads and delivers until one of the above. The engine's callbacks run from here; one of them may set stopped, and
- * nothing of the engine is called after that.
+ * Reads and delivers until one of the above. The engine's callbacks run from here; one of them may
+ * set stopped, and nothing of the engine is called after that.
  */
 enum reader_result reader_run(struct reader *reader, int fd, struct error *err);
 

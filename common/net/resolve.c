@@ -6,8 +6,9 @@
 #include <signal.h>
 
 /*
- * The system's resolver blocks, for as long as its own time limits say. So it runs on a thread of its own, detached:
- * whoever asked may give up at any time (a connection's deadline, the end of the program) and need not wait for it.
+ * The system's resolver blocks, for as long as its own time limits say. So it runs on a thread of
+ * its own, detached: whoever asked may give up at any time (a connection's deadline, the end of the
+ * program) and need not wait for it.
  */
 struct resolve {
     pthread_mutex_t lock;

@@ -9,8 +9,8 @@
 struct resolve;
 
 /*
- * Starts a look-up. on_done runs once ON ANOTHER THREAD, unless resolve_abandon came first; it may only wake the loop.
- * NULL: out of memory or threads.
+ * Starts a look-up. on_done runs once ON ANOTHER THREAD, unless resolve_abandon came first; it may
+ * only wake the loop. NULL: out of memory or threads.
  */
 struct resolve *resolve_start(const struct address *address, void (*on_done)(void *context),
                               void *context);
@@ -19,7 +19,8 @@ struct resolve *resolve_start(const struct address *address, void (*on_done)(voi
 bool resolve_finished(struct resolve *resolve, enum status *ret_status,
                       struct socket_addresses *ret_addresses, struct error *err);
 
-/* The caller is done with it, finished or not; a thread that still runs frees the rest when it returns. NULL is ignored. */
+/* The caller is done with it, finished or not; a thread that still runs frees the rest when it
+ * returns. NULL is ignored. */
 void resolve_abandon(struct resolve *resolve);
 
 #endif

@@ -4,8 +4,9 @@
 #include <string.h>
 
 /*
- * One port for everything: each protocol begins with bytes that no other has. Only SNIFF_RAW is answered so far; a
- * protocol that is added gets its row here and its branch where reader.c looks at the first bytes.
+ * One port for everything: each protocol begins with bytes that no other has. Only SNIFF_RAW is
+ * answered so far; a protocol that is added gets its row here and its branch where reader.c looks
+ * at the first bytes.
  */
 struct opening {
     enum sniff protocol;

@@ -227,7 +227,8 @@ void socket_tune(int fd, bool bulk, uint64_t stall_ms)
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
-    /* On loopback nothing is lost and nothing is shared: reno is up to twice as fast as cubic or bbr there. */
+    /* On loopback nothing is lost and nothing is shared: reno is up to twice as fast as cubic or
+     * bbr there. */
     if (address_same_host(&local, &peer))
         setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
 }

@@ -17,8 +17,8 @@ struct socket_file {
 };
 
 /*
- * A listening socket, non-blocking. A Unix socket's file has mode 0600 from its first moment; one that nobody listens
- * on any more is replaced.
+ * A listening socket, non-blocking. A Unix socket's file has mode 0600 from its first moment; one
+ * that nobody listens on any more is replaced.
  *
  *   ret_bound  the real address, with the port that the kernel chose for port 0.
  *
@@ -30,11 +30,13 @@ NODISCARD enum status socket_listen(const struct address *address, int *ret_fd,
 
 void socket_file_remove(struct socket_file *file);
 
-/* Begins to connect, without waiting. UNAVAILABLE: refused at once; the message is the reason alone. */
+/* Begins to connect, without waiting. UNAVAILABLE: refused at once; the message is the reason
+ * alone. */
 NODISCARD enum status socket_connect(const struct socket_address *to, int *ret_fd,
                                      struct error *err);
 
-/* OK when a socket that has become writable is connected; UNAVAILABLE with the reason alone otherwise. */
+/* OK when a socket that has become writable is connected; UNAVAILABLE with the reason alone
+ * otherwise. */
 NODISCARD enum status socket_connected(int fd, struct error *err);
 
 /* What is pending on the socket, for a message: "Connection reset by peer". */
@@ -48,7 +50,8 @@ const char *socket_error_text(int fd);
  */
 void socket_tune(int fd, bool bulk, uint64_t stall_ms);
 
-/* Bytes that were written and that the peer's system has not acknowledged; 0 if the kernel does not say. */
+/* Bytes that were written and that the peer's system has not acknowledged; 0 if the kernel does not
+ * say. */
 size_t socket_unacknowledged(int fd);
 
 /* The other end; its size is 0 if the kernel does not say. */

@@ -1,4 +1,5 @@
-/* The frames waiting to be written on one connection: encoded, counted, several to one system call. */
+/* The frames waiting to be written on one connection: encoded, counted, several to one system call.
+ * */
 #ifndef PARAMD_COMMON_NET_WRITER_H
 #define PARAMD_COMMON_NET_WRITER_H
 
@@ -12,7 +13,8 @@
 
 struct writer_frame;
 
-/* Frames that are done, for the next ones: in the steady state nothing is allocated. One for a driver. */
+/* Frames that are done, for the next ones: in the steady state nothing is allocated. One for a
+ * driver. */
 struct writer_pool {
     struct writer_frame *free;
     size_t count;
@@ -39,12 +41,13 @@ void writer_init(struct writer *writer, const struct net_calls *calls, struct wr
                  uint64_t bytes_max);
 
 /*
- * Queues a frame: packs its header, copies its list of pieces and takes a reference of their buffers.
+ * Queues a frame: packs its header, copies its list of pieces and takes a reference of their
+ * buffers.
  *
  *   hash_payload  put the payload's hash into the preamble.
  *
- * RESOURCE_EXHAUSTED: out of memory, or more than LIMIT_QUEUED_FRAMES or bytes_max would wait. INTERNAL: a header,
- * payload or list of pieces larger than a frame may have.
+ * RESOURCE_EXHAUSTED: out of memory, or more than LIMIT_QUEUED_FRAMES or bytes_max would wait.
+ * INTERNAL: a header, payload or list of pieces larger than a frame may have.
  */
 NODISCARD enum status writer_add(struct writer *writer, const struct link_frame *frame,
                                  bool hash_payload);
@@ -57,7 +60,8 @@ enum writer_result {
 };
 
 /*
- * Writes at most about bytes_max. on_released runs for the frames that are done, and may add frames to this writer.
+ * Writes at most about bytes_max. on_released runs for the frames that are done, and may add frames
+ * to this writer.
  *
  *   ret_written  bytes that the kernel took.
  */

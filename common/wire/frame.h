@@ -1,4 +1,5 @@
-/* The 64-byte preamble in front of every frame: bytes <-> struct, no I/O. proto/README.md draws it. */
+/* The 64-byte preamble in front of every frame: bytes <-> struct, no I/O. proto/README.md draws it.
+ * */
 #ifndef PARAMD_COMMON_WIRE_FRAME_H
 #define PARAMD_COMMON_WIRE_FRAME_H
 
@@ -14,8 +15,9 @@ enum { FRAME_PREAMBLE_BYTES = 64 };
 enum { PROTOCOL_MAJOR = 0, PROTOCOL_MINOR = 1 };
 
 /*
- * What every frame but HELLO says it belongs to. Both grow later: the lineage with a rollback to a checkpoint, the map
- * version with a change of placement; a frame with another number is refused from the first version on.
+ * What every frame but HELLO says it belongs to. Both grow later: the lineage with a rollback to a
+ * checkpoint, the map version with a change of placement; a frame with another number is refused
+ * from the first version on.
  */
 enum { FRAME_LINEAGE = 1, FRAME_MAP_VERSION = 1 };
 
@@ -92,8 +94,9 @@ void frame_encode(const struct frame_head *head, uint8_t ret_bytes[FRAME_PREAMBL
 /*
  * Checks magic, hash, type, flags and the limits of the lengths, in this order.
  *
- * INVALID_ARGUMENT: not our protocol, or an unknown flag. DATA_LOSS: the hash does not match. UNIMPLEMENTED:
- * unknown type. RESOURCE_EXHAUSTED: a length beyond its limit. ret_head is written on success only.
+ * INVALID_ARGUMENT: not our protocol, or an unknown flag. DATA_LOSS: the hash does not match.
+ * UNIMPLEMENTED: unknown type. RESOURCE_EXHAUSTED: a length beyond its limit. ret_head is written
+ * on success only.
  */
 NODISCARD enum status frame_decode(const uint8_t bytes[FRAME_PREAMBLE_BYTES],
                                    struct frame_head *ret_head, struct error *err);

@@ -1,11 +1,13 @@
 /*
- * The seam between decisions and I/O: what a protocol engine (server, coordinator, client) asks of connections, and
- * what connections tell an engine. One implementation reads and writes sockets (common/net), one is a simulated
- * network in virtual time (tests/sim). Everything happens on one thread.
+ * The seam between decisions and I/O: what a protocol engine (server, coordinator, client) asks of
+ * connections, and what connections tell an engine. One implementation reads and writes sockets
+ * (common/net), one is a simulated network in virtual time (tests/sim). Everything happens on one
+ * thread.
  *
- * A frame comes in two steps. on_head gets preamble and header and says where the payload goes; then the payload is
- * read straight into these places, and on_frame follows. A connection that breaks between the two calls on_closed
- * only. At most one frame of a connection is between the two.
+ * A frame comes in two steps. on_head gets preamble and header and says where the payload goes;
+ * then the payload is read straight into these places, and on_frame follows. A connection that
+ * breaks between the two calls on_closed only. At most one frame of a connection is between the
+ * two.
  */
 #ifndef PARAMD_COMMON_WIRE_LINK_H
 #define PARAMD_COMMON_WIRE_LINK_H
@@ -22,15 +24,17 @@
 
 enum { LINK_PEER_BYTES = 128 };
 
-/* One connection, as an engine sees it. The driver embeds it; it lives until on_closed has returned. */
+/* One connection, as an engine sees it. The driver embeds it; it lives until on_closed has
+ * returned. */
 struct link {
-    void *user;                  /* the engine's; NULL at on_open of an accepted connection */
-    uint64_t id;                 /* never used twice by one driver */
-    char peer[LINK_PEER_BYTES];  /* "127.0.0.1:7070" or "unix:/run/x", for messages */
-    bool hash_payload;           /* set by the engine after hello: send payload hashes */
+    void *user;                 /* the engine's; NULL at on_open of an accepted connection */
+    uint64_t id;                /* never used twice by one driver */
+    char peer[LINK_PEER_BYTES]; /* "127.0.0.1:7070" or "unix:/run/x", for messages */
+    bool hash_payload;          /* set by the engine after hello: send payload hashes */
 };
 
-/* Bytes to send after the header. buf, where not NULL, gets a reference of its own until they are written. */
+/* Bytes to send after the header. buf, where not NULL, gets a reference of its own until they are
+ * written. */
 struct link_piece {
     const void *data;
     size_t bytes;
@@ -41,12 +45,13 @@ struct link_frame {
     enum frame_type type;
     const ProtobufCMessage *message; /* NULL: no header; packed before send returns */
     uint64_t request;
-    uint64_t commit_plus_1;          /* last commit that this engine knows, plus 1 */
-    const struct link_piece *pieces; /* copied before send returns; the bytes themselves are borrowed */
-    size_t piece_count;              /* at most LIMIT_FRAME_BLOCKS */
+    uint64_t commit_plus_1; /* last commit that this engine knows, plus 1 */
+    /* copied before send returns; the bytes themselves are borrowed */
+    const struct link_piece *pieces;
+    size_t piece_count; /* at most LIMIT_FRAME_BLOCKS */
     /*
-     * Called once, when the bytes are no longer needed: written is true when the kernel has them all, false when the
-     * connection closed first. Never called from inside send. May be NULL.
+     * Called once, when the bytes are no longer needed: written is true when the kernel has them
+     * all, false when the connection closed first. Never called from inside send. May be NULL.
      */
     void (*on_released)(void *owner, bool written);
     void *owner;
@@ -57,14 +62,15 @@ struct link_io {
     void *context;
 
     /*
-     * Queues a frame. RESOURCE_EXHAUSTED: out of memory, or too much is queued (then the engine closes the link);
-     * UNAVAILABLE: the link is closing. After an error on_released is not called.
+     * Queues a frame. RESOURCE_EXHAUSTED: out of memory, or too much is queued (then the engine
+     * closes the link); UNAVAILABLE: the link is closing. After an error on_released is not called.
      */
     enum status (*send)(void *context, struct link *link, const struct link_frame *frame);
 
     /*
-     * Ends a link; on_closed follows later, unless the engine called this from within on_closed. What is queued is
-     * still written if flush is set (bounded by a second), dropped otherwise. Frames that arrive are not delivered.
+     * Ends a link; on_closed follows later, unless the engine called this from within on_closed.
+     * What is queued is still written if flush is set (bounded by a second), dropped otherwise.
+     * Frames that arrive are not delivered.
      */
     void (*close)(void *context, struct link *link, bool flush, const struct error *why);
 
@@ -72,12 +78,13 @@ struct link_io {
     void (*resume)(void *context, struct link *link);
 
     /*
-     * Starts a connection to an address ("host:port", "[::1]:port", "unix:/path"). The link is returned at once with
-     * its user pointer set; on_open follows when it is up, or on_closed when it could not be made in timeout_ms.
-     * An error (bad address, no memory) means neither follows. bulk: large frames (socket options).
+     * Starts a connection to an address ("host:port", "[::1]:port", "unix:/path"). The link is
+     * returned at once with its user pointer set; on_open follows when it is up, or on_closed when
+     * it could not be made in timeout_ms. An error (bad address, no memory) means neither follows.
+     * bulk: large frames (socket options).
      */
-    enum status (*connect)(void *context, const char *address, bool bulk, uint64_t timeout_ms, void *user,
-                           struct link **ret_link, struct error *err);
+    enum status (*connect)(void *context, const char *address, bool bulk, uint64_t timeout_ms,
+                           void *user, struct link **ret_link, struct error *err);
 
     /* Monotonic time. */
     uint64_t (*now_ns)(void *context);
@@ -118,12 +125,14 @@ struct link_engine {
     /* The payload (perhaps of 0 bytes) is in its places and its hash, if it has one, is right. */
     void (*on_frame)(void *context, struct link *link);
 
-    /* The link is gone: the peer left, an error, a refusal, or the engine's own close. why is never NULL. */
+    /* The link is gone: the peer left, an error, a refusal, or the engine's own close. why is never
+     * NULL. */
     void (*on_closed)(void *context, struct link *link, const struct error *why);
 
     /*
-     * After every batch of the calls above and on each tick: the engine acts on what has changed. Returns the time
-     * (now_ns) at which it wants to be called again at the latest; UINT64_MAX: no need.
+     * After every batch of the calls above and on each tick: the engine acts on what has changed.
+     * Returns the time (now_ns) at which it wants to be called again at the latest; UINT64_MAX: no
+     * need.
      */
     uint64_t (*on_turn)(void *context);
 };

@@ -10,9 +10,10 @@
 #include <string.h>
 
 /*
- * protobuf-c allocates up to 50 times the bytes it reads, cuts strings at a NUL, merges a submessage that comes twice
- * wrongly and knows no limits. So the bytes are walked once before, with the schema and the rules below in hand;
- * what passes has one meaning, and is as large as it may be at most.
+ * protobuf-c allocates up to 50 times the bytes it reads, cuts strings at a NUL, merges a
+ * submessage that comes twice wrongly and knows no limits. So the bytes are walked once before,
+ * with the schema and the rules below in hand; what passes has one meaning, and is as large as it
+ * may be at most.
  */
 
 enum {

@@ -1,4 +1,5 @@
-/* Judges a packed message before protobuf-c sees it: counts, texts and lists side by side, from the bytes alone. */
+/* Judges a packed message before protobuf-c sees it: counts, texts and lists side by side, from the
+ * bytes alone. */
 #ifndef PARAMD_COMMON_WIRE_MESSAGE_SCAN_H
 #define PARAMD_COMMON_WIRE_MESSAGE_SCAN_H
 
@@ -9,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The deepest message within a message. Schemas are not recursive; this bounds the scan's own recursion. */
+/* The deepest message within a message. Schemas are not recursive; this bounds the scan's own
+ * recursion. */
 enum { MESSAGE_DEPTH_MAX = 4 };
 
 enum message_text {
@@ -36,8 +38,9 @@ const struct message_rule *message_rule_find(const ProtobufCMessageDescriptor *m
                                              const char *field);
 
 /*
- * INVALID_ARGUMENT: malformed, a text with other characters than it may have, lists side by side of different
- * lengths, a part missing. RESOURCE_EXHAUSTED: a list or a text too long. Allocates nothing.
+ * INVALID_ARGUMENT: malformed, a text with other characters than it may have, lists side by side of
+ * different lengths, a part missing. RESOURCE_EXHAUSTED: a list or a text too long. Allocates
+ * nothing.
  */
 NODISCARD enum status message_scan(const ProtobufCMessageDescriptor *message, const uint8_t *bytes,
                                    size_t size, struct error *err);

@@ -11,8 +11,9 @@
 #include <string.h>
 
 /*
- * A whole connection: 8 bytes that steer the engine and the socket, then what the peer sends. The engine takes, lets
- * wait, throws away, refuses and closes as these bytes say, and compares what it got with what was sent.
+ * A whole connection: 8 bytes that steer the engine and the socket, then what the peer sends. The
+ * engine takes, lets wait, throws away, refuses and closes as these bytes say, and compares what it
+ * got with what was sent.
  */
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t size_max);

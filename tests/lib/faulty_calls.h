@@ -23,7 +23,8 @@ struct faulty_calls {
 
 void faulty_calls_init(struct faulty_calls *faulty);
 
-/* A connection that is a piece of memory: reads come from input, EOF follows; writes are kept in output. */
+/* A connection that is a piece of memory: reads come from input, EOF follows; writes are kept in
+ * output. */
 struct memory_socket {
     struct net_calls calls; /* calls.context points back here; any fd will do */
     const uint8_t *input;   /* borrowed */

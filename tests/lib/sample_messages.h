@@ -16,7 +16,8 @@ const ProtobufCMessage *sample_message(enum frame_type type);
 enum frame_type sample_next_type(enum frame_type type);
 
 /*
- * A whole frame: preamble, header, payload_bytes of payload. Returns its size; 0 if capacity does not do.
+ * A whole frame: preamble, header, payload_bytes of payload. Returns its size; 0 if capacity does
+ * not do.
  *
  *   hash  with a payload hash.
  */

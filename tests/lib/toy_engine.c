@@ -18,6 +18,8 @@ static void toy_opened(void *context, struct link *link)
 
     assert_true(toy->opened < TOY_LINKS || !toy->links[toy->opened % TOY_LINKS]);
     toy->links[toy->opened++ % TOY_LINKS] = link;
+    if (toy->close_listeners_in_open)
+        net_driver_close_listeners(toy->driver);
     if (toy->hello && link->user)
         assert_int_equal(toy_send(toy, link, FRAME_HELLO, NULL, 0), STATUS_OK);
 }

@@ -23,6 +23,7 @@ struct toy {
     bool close_in_frame;
     bool close_in_closed; /* closes what is closing: must do nothing */
     bool close_in_released;
+    bool close_listeners_in_open;
     bool echo;  /* sends every payload back */
     bool hello; /* says HELLO on every connection that it has made */
     void (*on_frame)(struct toy *toy, struct link *link); /* may be NULL */

@@ -404,6 +404,20 @@ static void test_engine_may_close_from_every_callback(void **state)
     }
 }
 
+static void test_engine_may_close_the_listeners_from_on_open(void **state)
+{
+    struct toy_pair pair;
+
+    (void)state;
+    toy_pair_start(&pair, "127.0.0.1:0", NULL, NULL);
+    pair.server.close_listeners_in_open = true;
+    toy_connect(&pair.client, pair.address);
+    toy_connect(&pair.client, pair.address);
+    toy_pair_until(&pair, &pair.client.closed, 1); /* the kernel turns away who has waited */
+    assert_int_equal(pair.server.opened, 2);
+    toy_pair_stop(&pair);
+}
+
 /* Closing both drivers in the middle of a transfer gives everything back (the sanitizer looks). */
 static void test_drivers_may_be_freed_while_busy(void **state)
 {
@@ -515,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_closing_with_flush_writes_what_is_queued),
         cmocka_unit_test(test_closing_without_flush_drops_the_queue),
         cmocka_unit_test(test_engine_may_close_from_every_callback),
+        cmocka_unit_test(test_engine_may_close_the_listeners_from_on_open),
         cmocka_unit_test(test_drivers_may_be_freed_while_busy),
         cmocka_unit_test(test_buffers_are_held_until_written),
         cmocka_unit_test(test_sending_allocates_nothing_in_the_steady_state),

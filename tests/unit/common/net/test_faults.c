@@ -93,7 +93,8 @@ static void test_payload_that_changed_closes_with_data_loss(void **state)
     check_hash_mismatch(true);
 }
 
-/* Every read and write in turn fails: the link closes once, on both sides, and everything is released. */
+/* Every read and write in turn fails: the link closes once, on both sides, and everything is
+ * released. */
 static void check_failing_calls(bool at_server, int number)
 {
     for (uint64_t n = 1;; n++) {
@@ -142,7 +143,8 @@ static void test_every_call_of_the_server_may_fail(void **state)
     check_failing_calls(true, ETIMEDOUT);
 }
 
-/* One life of a server and a client with the n-th allocation failing; returns whether everything arrived. */
+/* One life of a server and a client with the n-th allocation failing; returns whether everything
+ * arrived. */
 static bool run_with_failing_allocation(uint64_t n)
 {
     struct toy server;

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 /*
- * What the driver costs, beside a raw sender and receiver that do nothing else: 64 MiB in frames of 1 MiB to another
- * process, answered by one small frame; and a ping-pong of 64 bytes. The figures are printed; they depend too much on
- * what else the machine does to be asserted.
+ * What the driver costs, beside a raw sender and receiver that do nothing else: 64 MiB in frames of
+ * 1 MiB to another process, answered by one small frame; and a ping-pong of 64 bytes. The figures
+ * are printed; they depend too much on what else the machine does to be asserted.
  */
 
 enum { PUSH_FRAMES = 64, ROUNDS = 9, PINGS = 2000, CHUNK_BYTES = 256 * 1024 };

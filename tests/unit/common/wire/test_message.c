@@ -1,5 +1,6 @@
 #include "common/wire/message.h"
 
+#include "common/base/hash.h"
 #include "common/base/limits.h"
 
 #include "proto/cluster.pb-c.h"
@@ -140,6 +141,48 @@ static void test_full_push_fits(void **state)
     assert_int_equal(((const Pmd__Push *)message)->rows[LIMIT_FRAME_BLOCKS - 1], UINT32_MAX);
 }
 
+/* The example of proto/README.md, which others may write their own clients by. */
+static void test_push_of_the_readme(void **state)
+{
+    static const uint8_t expected[] = {
+        0x50, 0x4d, 0x44, 0x31, 0x11, 0x00, 0x01, 0x00, 0x08, 0x00, 0x00, 0x00, 0x08, 0x00,
+        0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46, 0x58,
+        0x1f, 0xd5, 0x2b, 0x50, 0x5c, 0xcb, 0x9e, 0x09, 0x75, 0x0f, 0xb8, 0x6b, 0x2c, 0x16,
+        0x32, 0x59, 0x40, 0x71, 0xe4, 0xc3, 0x63, 0x78, 0x08, 0x03, 0x22, 0x01, 0x01, 0x2a,
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x3f, 0x00, 0x00, 0x80, 0xbf,
+    };
+    const float values[2] = {0.5f, -1.0f};
+    uint32_t variable = 1;
+    uint32_t block = 0;
+    Pmd__Push push = PMD__PUSH__INIT;
+    uint8_t frame[sizeof expected];
+    uint8_t *header = frame + FRAME_PREAMBLE_BYTES;
+
+    (void)state;
+    push.step = 3;
+    push.n_variable = push.n_block = 1;
+    push.variable = &variable;
+    push.block = &block;
+    assert_int_equal(message_packed_bytes(&push.base), 8);
+    message_pack(&push.base, header);
+    memcpy(header + 8, values, sizeof values);
+    const struct frame_head head = {
+        .type = FRAME_PUSH,
+        .flags = FRAME_FLAG_PAYLOAD_HASH,
+        .header_bytes = 8,
+        .payload_bytes = sizeof values,
+        .lineage = FRAME_LINEAGE,
+        .map_version = FRAME_MAP_VERSION,
+        .commit_plus_1 = 3,
+        .request = 12,
+        .payload_hash = hash_xxh3(values, sizeof values),
+        .header_hash = hash_xxh3(header, 8),
+    };
+    frame_encode(&head, frame);
+    assert_memory_equal(frame, expected, sizeof expected);
+}
+
 static void test_texts_are_cleaned(void **state)
 {
     char text[] = "bad\tcell \x1b[31m in 'caf\xc3\xa9'\n\x7f";
@@ -158,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_header_beyond_its_limit_is_refused),
         cmocka_unit_test(test_worst_header_fits_or_is_refused_in_order),
         cmocka_unit_test(test_full_push_fits),
+        cmocka_unit_test(test_push_of_the_readme),
         cmocka_unit_test(test_texts_are_cleaned),
     };
     return cmocka_run_group_tests(tests, make_arena, drop_arena);
