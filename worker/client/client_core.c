@@ -1,4 +1,5 @@
-/* Making and freeing the engine, the driver's entry points, and what callers may ask about its state. */
+/* Making and freeing the engine, the driver's entry points, and what callers may ask about its
+ * state. */
 #include "worker/client/client_core.h"
 
 #include "common/base/alloc.h"
@@ -15,25 +16,27 @@ static enum status copy_text(char *ret_text, size_t capacity, const char *text, 
     size_t length = text ? strlen(text) : 0;
 
     if (length >= capacity)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s '%.100s...' is longer than %zu bytes", what, text,
-                         capacity - 1);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s '%.100s...' is longer than %zu bytes",
+                         what, text, capacity - 1);
     if (length)
         memcpy(ret_text, text, length);
     ret_text[length] = 0;
     return STATUS_OK;
 }
 
-static enum status copy_options(struct core *core, const struct core_options *options, struct error *err)
+static enum status copy_options(struct core *core, const struct core_options *options,
+                                struct error *err)
 {
-    enum status status = copy_text(core->control.address, sizeof core->control.address, options->coordinator,
-                                   "the coordinator's address", err);
+    enum status status = copy_text(core->control.address, sizeof core->control.address,
+                                   options->coordinator, "the coordinator's address", err);
 
     if (!status && !core->control.address[0])
         status = error_set(err, STATUS_INVALID_ARGUMENT, "no address of a coordinator was given");
     if (!status)
         status = copy_text(core->job, sizeof core->job, options->job, "the job's name", err);
     if (!status && options->token_bytes > sizeof core->token)
-        status = error_set(err, STATUS_INVALID_ARGUMENT, "the token has %zu bytes, at most %zu are possible",
+        status = error_set(err, STATUS_INVALID_ARGUMENT,
+                           "the token has %zu bytes, at most %zu are possible",
                            options->token_bytes, sizeof core->token);
     if (status)
         return status;
@@ -50,8 +53,8 @@ static enum status copy_options(struct core *core, const struct core_options *op
     return STATUS_OK;
 }
 
-enum status core_new(const struct core_options *options, const struct link_io *io, struct core **ret_core,
-                     struct error *err)
+enum status core_new(const struct core_options *options, const struct link_io *io,
+                     struct core **ret_core, struct error *err)
 {
     struct core *core = alloc_zero(sizeof *core);
 
@@ -245,8 +248,9 @@ bool core_waiting(const struct core *core, char *ret_text, size_t capacity)
         return true;
     }
     if (!core->addresses_known) {
-        uint32_t missing =
-            core->servers > core->servers_present ? core->servers - core->servers_present : core->servers;
+        uint32_t missing = core->servers > core->servers_present
+                               ? core->servers - core->servers_present
+                               : core->servers;
         snprintf(ret_text, capacity, "waiting for %u of %u servers", missing, core->servers);
         return true;
     }
@@ -258,8 +262,8 @@ bool core_waiting(const struct core *core, char *ret_text, size_t capacity)
         return true;
     }
     if (!core->registry_known && core->workers_present < core->workers) {
-        snprintf(ret_text, capacity, "waiting for %u of %u workers", core->workers - core->workers_present,
-                 core->workers);
+        snprintf(ret_text, capacity, "waiting for %u of %u workers",
+                 core->workers - core->workers_present, core->workers);
         return true;
     }
     return false;

@@ -7,7 +7,8 @@
 static const struct core_link *owing_push(const struct core *core, uint32_t index)
 {
     for (uint32_t s = 0; s < core->servers; s++) {
-        for (const struct core_push_frame *frame = core->bulk[s].push_first; frame; frame = frame->next) {
+        for (const struct core_push_frame *frame = core->bulk[s].push_first; frame;
+             frame = frame->next) {
             for (uint32_t i = 0; i < frame->push_count; i++) {
                 if (frame->pushes[i] == index)
                     return &core->bulk[s];
@@ -20,9 +21,11 @@ static const struct core_link *owing_push(const struct core *core, uint32_t inde
 static const struct core_link *owing_pull(const struct core *core, uint32_t index)
 {
     for (uint32_t s = 0; s < core->servers; s++) {
-        for (const struct core_pull_frame *frame = core->bulk[s].pull_first; frame; frame = frame->next) {
+        for (const struct core_pull_frame *frame = core->bulk[s].pull_first; frame;
+             frame = frame->next) {
             for (uint32_t i = 0; i < frame->count; i++) {
-                if (frame->blocks[i].pull == index && !frame->blocks[i].done && frame->blocks[i].place)
+                if (frame->blocks[i].pull == index && !frame->blocks[i].done &&
+                    frame->blocks[i].place)
                     return &core->bulk[s];
             }
         }
@@ -48,8 +51,9 @@ static void describe_push(const struct core *core, const struct core_push *push,
     const struct core_link *link = owing_push(core, index);
     char peer[700];
 
-    int used = snprintf(ret_text, capacity, "push '%s' of step %llu: ",
-                        core->registry.variables[push->variable].name, (unsigned long long)push->step);
+    int used = snprintf(ret_text, capacity,
+                        "push '%s' of step %llu: ", core->registry.variables[push->variable].name,
+                        (unsigned long long)push->step);
     if (used < 0 || (size_t)used >= capacity)
         return;
     if (link) {
@@ -69,15 +73,16 @@ static void describe_pull(const struct core *core, const struct core_pull *pull,
 
     if (link)
         link_text(link, peer, sizeof peer);
-    snprintf(ret_text, capacity, "pull '%s' of step %llu: %u of %u blocks are missing%s%s (committed: %s%llu)",
-             core->registry.variables[pull->variable].name, (unsigned long long)pull->step, pull->missing,
-             placement_block_count(&core->placement, pull->variable), link ? ", from " : "", peer,
-             core->commit_plus_1 ? "step " : "nothing, ",
+    snprintf(ret_text, capacity,
+             "pull '%s' of step %llu: %u of %u blocks are missing%s%s (committed: %s%llu)",
+             core->registry.variables[pull->variable].name, (unsigned long long)pull->step,
+             pull->missing, placement_block_count(&core->placement, pull->variable),
+             link ? ", from " : "", peer, core->commit_plus_1 ? "step " : "nothing, ",
              (unsigned long long)(core->commit_plus_1 ? core->commit_plus_1 - 1 : 0));
 }
 
-static void describe_request(const struct core *core, const struct core_request *request, char *ret_text,
-                             size_t capacity)
+static void describe_request(const struct core *core, const struct core_request *request,
+                             char *ret_text, size_t capacity)
 {
     char text[256];
 
@@ -128,5 +133,6 @@ enum status core_expire(struct core *core, ps_handle handle, uint64_t waited_ms,
         core_pull_expire(core, index);
     if (core_handle_kind(handle) == CORE_KIND_REQUEST && core_pool_find(&core->requests, handle))
         core_request_forget(core, index);
-    return error_set(err, STATUS_DEADLINE_EXCEEDED, "after %.1f s: %s", (double)waited_ms / 1000, text);
+    return error_set(err, STATUS_DEADLINE_EXCEEDED, "after %.1f s: %s", (double)waited_ms / 1000,
+                     text);
 }

@@ -126,9 +126,11 @@ static void on_failure(struct core_link *link, const void *message)
         core_link_refused(link, failure);
         return;
     }
-    error_set(&why, failure->status ? (enum status)failure->status : STATUS_UNKNOWN, "%s", failure->message);
-    struct core_request *request =
-        link->control ? core_request_find(core, FRAME_INVALID, link->head.request) : NULL;
+    error_set(&why, failure->status ? (enum status)failure->status : STATUS_UNKNOWN, "%s",
+              failure->message);
+    struct core_request *request = link->control
+                                       ? core_request_find(core, FRAME_INVALID, link->head.request)
+                                       : NULL;
     if (request) {
         request->error = why;
         error_wrap(&request->error, "%s", request->what);
@@ -231,7 +233,8 @@ enum link_verdict core_frame_head(struct core_link *link, const struct frame_hea
     }
     if (head->type != FRAME_PULL_REPLY) {
         if (head->payload_bytes) {
-            error_set(err, STATUS_INVALID_ARGUMENT, "a %s frame has no payload, this one has %u bytes",
+            error_set(err, STATUS_INVALID_ARGUMENT,
+                      "a %s frame has no payload, this one has %u bytes",
                       frame_type_name(head->type), head->payload_bytes);
             return LINK_REFUSE;
         }
@@ -258,8 +261,8 @@ void core_frame_read(struct core_link *link)
     core_commit(core, link->head.commit_plus_1);
     if (link->head.type != FRAME_PULL_REPLY) {
         arena_clear(&core->arena);
-        if (message_unpack(link->head.type, link->header, link->head.header_bytes, &core->arena, &message,
-                           &err)) {
+        if (message_unpack(link->head.type, link->header, link->head.header_bytes, &core->arena,
+                           &message, &err)) {
             core_link_drop(link, &err);
             return;
         }

@@ -10,7 +10,8 @@ enum { HANDLE_KIND_SHIFT = 60, HANDLE_GENERATION_SHIFT = 32, HANDLE_GENERATION_M
 
 ps_handle core_handle_make(enum core_kind kind, uint32_t generation, uint32_t index)
 {
-    return (uint64_t)kind << HANDLE_KIND_SHIFT | (uint64_t)generation << HANDLE_GENERATION_SHIFT | index;
+    return (uint64_t)kind << HANDLE_KIND_SHIFT | (uint64_t)generation << HANDLE_GENERATION_SHIFT |
+           index;
 }
 
 enum core_kind core_handle_kind(ps_handle handle)
@@ -51,7 +52,8 @@ static bool pool_grow(struct core_pool *pool)
         return false;
     pool->records = grown;
     for (uint32_t i = capacity; i > pool->capacity; i--) {
-        struct core_slot *slot = (struct core_slot *)((uint8_t *)grown + (size_t)(i - 1) * pool->record_bytes);
+        struct core_slot *slot = (struct core_slot *)((uint8_t *)grown +
+                                                      (size_t)(i - 1) * pool->record_bytes);
         memset(slot, 0, pool->record_bytes);
         slot->generation = 1;
         slot->next_free = pool->free;
@@ -130,7 +132,8 @@ static struct standing push_standing(const struct core *core, struct core_push *
 static struct standing pull_standing(const struct core *core, struct core_pull *pull)
 {
     if (pull->error.status)
-        return (struct standing){.status = pull->error.status, .error = &pull->error, .record = pull};
+        return (struct standing){
+            .status = pull->error.status, .error = &pull->error, .record = pull};
     struct core_push *push = pull->push ? core_pool_find(&core->pushes, pull->push) : NULL;
     if (core->ended && (!push || push->queued == 0))
         return (struct standing){.status = core->end.status, .error = &core->end, .record = pull};
@@ -143,7 +146,8 @@ static struct standing request_standing(const struct core *core, struct core_req
         return (struct standing){
             .status = request->error.status, .error = &request->error, .record = request};
     if (core->ended)
-        return (struct standing){.status = core->end.status, .error = &core->end, .record = request};
+        return (struct standing){
+            .status = core->end.status, .error = &core->end, .record = request};
     return (struct standing){.pending = true, .record = request};
 }
 

@@ -1,7 +1,8 @@
 /*
- * A link's life: down -> connecting -> greeting (HELLO is out) -> up -> down. A link that breaks is made anew with growing
- * pauses. The control link given up for good ends the client; a bulk link is tried for as long as the coordinator keeps the
- * job alive, since it is the coordinator that decides whether a server is lost.
+ * A link's life: down -> connecting -> greeting (HELLO is out) -> up -> down. A link that breaks is
+ * made anew with growing pauses. The control link given up for good ends the client; a bulk link is
+ * tried for as long as the coordinator keeps the job alive, since it is the coordinator that
+ * decides whether a server is lost.
  */
 #include "worker/client/core_state.h"
 
@@ -33,7 +34,8 @@ static void plan_retry(struct core_link *link)
         link->backoff_ns = CORE_BACKOFF_MIN_NS;
     uint64_t half = link->backoff_ns / 2;
     link->retry_at_ns = now_ns(core) + half + core->io.random(core->io.context) % (half + 1);
-    link->backoff_ns = link->backoff_ns * 2 < CORE_BACKOFF_MAX_NS ? link->backoff_ns * 2 : CORE_BACKOFF_MAX_NS;
+    link->backoff_ns = link->backoff_ns * 2 < CORE_BACKOFF_MAX_NS ? link->backoff_ns * 2
+                                                                  : CORE_BACKOFF_MAX_NS;
 }
 
 /* The engine's side of a link that is gone, whoever ended it. */
@@ -116,8 +118,8 @@ static void give_up(struct core_link *link, uint64_t silent_ns)
 {
     struct error why;
 
-    error_set(&why, STATUS_UNAVAILABLE, "coordinator %s gave no sign of life for %.1f s (%s)", link->address,
-              (double)silent_ns / 1e9, link->why);
+    error_set(&why, STATUS_UNAVAILABLE, "coordinator %s gave no sign of life for %.1f s (%s)",
+              link->address, (double)silent_ns / 1e9, link->why);
     core_end(link->core, &why, EXIT_CODE_PEER_LOST);
 }
 
@@ -125,8 +127,8 @@ static void start_connecting(struct core_link *link)
 {
     struct core *core = link->core;
     struct error err;
-    enum status status = core->io.connect(core->io.context, link->address, !link->control, CORE_CONNECT_MS,
-                                          link, &link->link, &err);
+    enum status status = core->io.connect(core->io.context, link->address, !link->control,
+                                          CORE_CONNECT_MS, link, &link->link, &err);
 
     if (status == STATUS_INVALID_ARGUMENT) {
         core_end(core, &err, EXIT_CODE_WRONG_USE);
@@ -245,7 +247,8 @@ void core_link_turn(struct core_link *link, uint64_t now, uint64_t *wake_ns)
 
 /* ---- hello's answer ---- */
 
-static enum status join_check(const struct core *core, const Pmd__HelloReply *reply, struct error *err)
+static enum status join_check(const struct core *core, const Pmd__HelloReply *reply,
+                              struct error *err)
 {
     if (reply->servers == 0 || reply->servers > LIMIT_SERVERS || reply->workers == 0 ||
         reply->workers > LIMIT_WORKERS || reply->rank >= reply->workers || reply->incarnation == 0)
@@ -256,7 +259,8 @@ static enum status join_check(const struct core *core, const Pmd__HelloReply *re
         (reply->servers != core->servers || reply->workers != core->workers ||
          reply->rank + 1 != core->rank_plus_1 || reply->incarnation != core->incarnation))
         return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "coordinator %s: it is another job than before (rank %u, incarnation %llu; here rank %u, "
+                         "coordinator %s: it is another job than before (rank %u, incarnation "
+                         "%llu; here rank %u, "
                          "incarnation %llu)",
                          core->control.address, reply->rank, (unsigned long long)reply->incarnation,
                          core->rank_plus_1 - 1, (unsigned long long)core->incarnation);

@@ -1,6 +1,7 @@
 /*
- * Pulls. Blocks wanted from a server are asked for together; what comes is read straight into the callers' arrays, block
- * by block, in any order. A pull whose caller went away leaves its blocks without a place: they are read into nowhere.
+ * Pulls. Blocks wanted from a server are asked for together; what comes is read straight into the
+ * callers' arrays, block by block, in any order. A pull whose caller went away leaves its blocks
+ * without a place: they are read into nowhere.
  */
 #include "worker/client/core_state.h"
 
@@ -75,7 +76,8 @@ void core_pull_seal(struct core_link *link)
 static enum status pull_block(struct core *core, uint32_t index, uint32_t block, struct error *err)
 {
     struct core_pull *pull = core_pool_at(&core->pulls, index);
-    struct core_link *link = &core->bulk[placement_server_of(&core->placement, pull->variable, block)];
+    struct core_link *link =
+        &core->bulk[placement_server_of(&core->placement, pull->variable, block)];
     size_t element_bytes = dtype_bytes(core->registry.variables[pull->variable].dtype);
     struct core_pull_frame *frame = link->pull_last;
 
@@ -87,7 +89,8 @@ static enum status pull_block(struct core *core, uint32_t index, uint32_t block,
     }
     frame->blocks[frame->count++] = (struct core_pull_block){
         .place = pull->values +
-                 (size_t)placement_first_element(&core->placement, pull->variable, block) * element_bytes,
+                 (size_t)placement_first_element(&core->placement, pull->variable, block) *
+                     element_bytes,
         .bytes = (uint32_t)placement_block_bytes(&core->placement, pull->variable, block),
         .variable = pull->variable,
         .block = block,
@@ -152,7 +155,8 @@ bool core_pull_complete(const struct core *core, const struct core_pull *pull)
 {
     const struct core_push *push = pull->push ? core_pool_find(&core->pushes, pull->push) : NULL;
 
-    return !pull->error.status && pull->missing == 0 && (!push || (push->unacked == 0 && push->queued == 0));
+    return !pull->error.status && pull->missing == 0 &&
+           (!push || (push->unacked == 0 && push->queued == 0));
 }
 
 void core_pull_settle(struct core *core, uint32_t index)
@@ -166,7 +170,8 @@ void core_pull_settle(struct core *core, uint32_t index)
 }
 
 /* Is the frame being received on this link partly for this pull? */
-static bool receives_for(const struct core_link *link, const struct core_pull_frame *frame, uint32_t index)
+static bool receives_for(const struct core_link *link, const struct core_pull_frame *frame,
+                         uint32_t index)
 {
     if (link->receiving != frame)
         return false;
@@ -233,7 +238,8 @@ void core_pull_expire(struct core *core, uint32_t index)
 /* ---- failures ---- */
 
 /* A version that is gone is no loss to a caller who wants the latest one. */
-static bool pull_newer(struct core *core, struct core_pull *pull, uint32_t index, const struct error *why)
+static bool pull_newer(struct core *core, struct core_pull *pull, uint32_t index,
+                       const struct error *why)
 {
     if (why->status != STATUS_OUT_OF_RANGE || pull->latest_tries == 0 || core->commit_plus_1 == 0 ||
         core->commit_plus_1 - 1 <= pull->step)
@@ -281,7 +287,8 @@ bool core_pull_failed(struct core_link *link, uint64_t request, const struct err
 
 /* ---- answers ---- */
 
-static bool block_find(struct core_pull_frame *frame, uint32_t variable, uint32_t block, uint32_t *ret_index)
+static bool block_find(struct core_pull_frame *frame, uint32_t variable, uint32_t block,
+                       uint32_t *ret_index)
 {
     for (uint32_t n = 0; n < frame->count; n++) {
         uint32_t i = (frame->found + n) % frame->count;
@@ -295,8 +302,8 @@ static bool block_find(struct core_pull_frame *frame, uint32_t variable, uint32_
 }
 
 static enum link_verdict head_places(struct core_link *link, struct core_pull_frame *frame,
-                                     const Pmd__PullReply *reply, struct link_incoming *ret_incoming,
-                                     struct error *err)
+                                     const Pmd__PullReply *reply,
+                                     struct link_incoming *ret_incoming, struct error *err)
 {
     uint64_t total = 0;
 
@@ -309,13 +316,15 @@ static enum link_verdict head_places(struct core_link *link, struct core_pull_fr
             return LINK_REFUSE;
         }
         struct core_pull_block *block = &frame->blocks[index];
-        ret_incoming->places[i] = (struct link_place){block->done ? NULL : block->place, block->bytes};
+        ret_incoming->places[i] = (struct link_place){block->done ? NULL : block->place,
+                                                      block->bytes};
         link->received[i] = index;
         total += block->bytes;
     }
     if (total != link->head.payload_bytes) {
-        error_set(err, STATUS_INVALID_ARGUMENT, "PULL_REPLY of step %llu: %u bytes, its blocks have %llu",
-                  (unsigned long long)reply->step, link->head.payload_bytes, (unsigned long long)total);
+        error_set(
+            err, STATUS_INVALID_ARGUMENT, "PULL_REPLY of step %llu: %u bytes, its blocks have %llu",
+            (unsigned long long)reply->step, link->head.payload_bytes, (unsigned long long)total);
         return LINK_REFUSE;
     }
     ret_incoming->place_count = reply->n_variable;
@@ -333,7 +342,8 @@ enum link_verdict core_pull_head(struct core_link *link, const Pmd__PullReply *r
     link->received_grant = reply->grant;
     if (link->head.request == 0 || link->head.request >= link->core->next_request ||
         reply->n_variable > LIMIT_FRAME_BLOCKS || (frame && reply->step != frame->step)) {
-        error_set(err, STATUS_INVALID_ARGUMENT, "PULL_REPLY %llu of step %llu answers no pull of this client",
+        error_set(err, STATUS_INVALID_ARGUMENT,
+                  "PULL_REPLY %llu of step %llu answers no pull of this client",
                   (unsigned long long)link->head.request, (unsigned long long)reply->step);
         return LINK_REFUSE;
     }

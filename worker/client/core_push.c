@@ -1,7 +1,8 @@
 /*
- * Pushes. A variable's blocks go into frames, one list a server; small variables share a frame until it is full or
- * something must go out. A frame stays in its server's list until it is acknowledged or its step is committed, and in memory
- * until no link refers to its bytes. A push ends when its step is committed and no frame with its bytes is queued.
+ * Pushes. A variable's blocks go into frames, one list a server; small variables share a frame
+ * until it is full or something must go out. A frame stays in its server's list until it is
+ * acknowledged or its step is committed, and in memory until no link refers to its bytes. A push
+ * ends when its step is committed and no frame with its bytes is queued.
  */
 #include "worker/client/core_state.h"
 
@@ -124,7 +125,8 @@ static void push_settle(struct core *core, uint32_t index)
 {
     struct core_push *push = core_pool_at(&core->pushes, index);
     ps_handle pull = push->unacked == 0 && push->queued == 0 ? push->pull : 0;
-    bool committed = core->commit_plus_1 > push->step || (MUTANT(LOAN_ENDS_AT_ACK) && push->unacked == 0);
+    bool committed = core->commit_plus_1 > push->step ||
+                     (MUTANT(LOAN_ENDS_AT_ACK) && push->unacked == 0);
 
     if (push->unacked == 0 && push->queued == 0)
         core->progress++; /* staged */
@@ -237,7 +239,8 @@ static struct core_push_frame *frame_for(struct core_link *link, const struct co
         frame->payload_bytes + bytes <= LIMIT_PAYLOAD_BYTES)
         return frame;
     core_push_seal(link);
-    frame = frame_take(core, bytes >= CORE_SMALL_BLOCK_BYTES ? CORE_FEW_BLOCKS : LIMIT_FRAME_BLOCKS);
+    frame = frame_take(core,
+                       bytes >= CORE_SMALL_BLOCK_BYTES ? CORE_FEW_BLOCKS : LIMIT_FRAME_BLOCKS);
     if (!frame)
         return NULL;
     frame->request = core->next_request++;
@@ -249,9 +252,9 @@ static struct core_push_frame *frame_for(struct core_link *link, const struct co
     return frame;
 }
 
-enum status core_push_block(struct core *core, uint32_t index, uint32_t block, enum ps_push_kind kind,
-                            bool rows_encoded, uint32_t rows, const uint8_t *data, size_t bytes,
-                            struct error *err)
+enum status core_push_block(struct core *core, uint32_t index, uint32_t block,
+                            enum ps_push_kind kind, bool rows_encoded, uint32_t rows,
+                            const uint8_t *data, size_t bytes, struct error *err)
 {
     struct core_push *push = core_pool_at(&core->pushes, index);
     uint32_t server = placement_server_of(&core->placement, push->variable, block);
@@ -326,9 +329,9 @@ enum status core_push_queue(struct core *core, uint32_t variable, uint64_t step,
     if (status)
         return status;
     for (uint32_t block = 0; block < count; block++) {
-        const uint8_t *data =
-            (const uint8_t *)values +
-            (size_t)placement_first_element(&core->placement, variable, block) * element_bytes;
+        const uint8_t *data = (const uint8_t *)values +
+                              (size_t)placement_first_element(&core->placement, variable, block) *
+                                  element_bytes;
         size_t bytes = placement_block_bytes(&core->placement, variable, block);
         status = core_push_block(core, index, block, kind, false, 0, data, bytes, err);
         if (status) {
@@ -355,16 +358,17 @@ enum status core_variable_check(const struct core *core, const char *verb, uint3
     if (core->ended)
         return core_ended_error(core, err);
     if (!core->registry_known)
-        return error_set(err, STATUS_FAILED_PRECONDITION, "%s variable %u: call ps_start first", verb, variable);
+        return error_set(err, STATUS_FAILED_PRECONDITION, "%s variable %u: call ps_start first",
+                         verb, variable);
     if (variable >= core->registry.variable_count)
-        return error_set(err, STATUS_NOT_FOUND, "%s variable %u: the job has %zu variables", verb, variable,
-                         core->registry.variable_count);
+        return error_set(err, STATUS_NOT_FOUND, "%s variable %u: the job has %zu variables", verb,
+                         variable, core->registry.variable_count);
     return STATUS_OK;
 }
 
 /* ret_send: false if nothing needs to go out (no examples, or another rank's word counts). */
-enum status core_push_check(struct core *core, uint32_t variable, enum ps_push_kind kind, bool *ret_send,
-                            struct error *err)
+enum status core_push_check(struct core *core, uint32_t variable, enum ps_push_kind kind,
+                            bool *ret_send, struct error *err)
 {
     enum status status = core_variable_check(core, "push", variable, err);
 
@@ -372,21 +376,24 @@ enum status core_push_check(struct core *core, uint32_t variable, enum ps_push_k
         return status;
     const struct variable_spec *spec = &core->registry.variables[variable];
     if (!core_step_open(core))
-        return error_set(err, STATUS_FAILED_PRECONDITION, "push '%s': no step was begun", spec->name);
+        return error_set(err, STATUS_FAILED_PRECONDITION, "push '%s': no step was begun",
+                         spec->name);
     const struct core_step *step = &core->steps[core->last_begun % CORE_STEPS];
     if ((unsigned)kind > PS_ADD)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "push '%s': no kind has the number %d", spec->name,
-                         (int)kind);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "push '%s': no kind has the number %d",
+                         spec->name, (int)kind);
     if (kind == PS_GRADIENT && !spec->trainable)
         return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "push '%s': it is not trainable, so it takes values but no gradient", spec->name);
+                         "push '%s': it is not trainable, so it takes values but no gradient",
+                         spec->name);
     if (core->pushed_step_plus_1[variable] > step->step)
-        return error_set(err, STATUS_FAILED_PRECONDITION, "push '%s': it was pushed before in step %llu",
-                         spec->name, (unsigned long long)step->step);
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "push '%s': it was pushed before in step %llu", spec->name,
+                         (unsigned long long)step->step);
     if (step->examples == 0 && (kind == PS_ADD || kind == PS_PUSH_ASSIGN))
         return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "push '%s': a rank without examples takes no part in step %llu", spec->name,
-                         (unsigned long long)step->step);
+                         "push '%s': a rank without examples takes no part in step %llu",
+                         spec->name, (unsigned long long)step->step);
     *ret_send = step->examples > 0 && (kind != PS_PUSH_ASSIGN || core->rank_plus_1 == 1);
     return STATUS_OK;
 }
@@ -406,8 +413,8 @@ ps_handle core_push_handle(const struct core *core, uint32_t index)
     return core_handle_make(CORE_KIND_PUSH, push->slot.generation, index);
 }
 
-enum status core_push(struct core *core, uint32_t variable, const void *values, enum ps_push_kind kind,
-                      ps_handle *ret_handle, struct error *err)
+enum status core_push(struct core *core, uint32_t variable, const void *values,
+                      enum ps_push_kind kind, ps_handle *ret_handle, struct error *err)
 {
     bool send;
     uint32_t index;
@@ -457,8 +464,8 @@ enum status core_push_pull(struct core *core, uint32_t variable, const void *gra
 
 /* ---- version 0 ---- */
 
-enum status core_assign(struct core *core, uint32_t variable, const void *values, ps_handle *ret_handle,
-                        struct error *err)
+enum status core_assign(struct core *core, uint32_t variable, const void *values,
+                        ps_handle *ret_handle, struct error *err)
 {
     enum status status = core_variable_check(core, "assign", variable, err);
     uint32_t index;
@@ -468,7 +475,8 @@ enum status core_assign(struct core *core, uint32_t variable, const void *values
     const struct variable_spec *spec = &core->registry.variables[variable];
     if (spec->initializer != PMD__INITIALIZER_KIND__INITIALIZER_KIND_ASSIGNED)
         return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "assign '%s': it was created with another initializer than PS_ASSIGNED", spec->name);
+                         "assign '%s': it was created with another initializer than PS_ASSIGNED",
+                         spec->name);
     *ret_handle = 0;
     if (core->rank_plus_1 != 1 || core->commit_plus_1 > 0 || core->pushed_step_plus_1[variable] > 0)
         return STATUS_OK;
@@ -484,7 +492,8 @@ enum status core_assign(struct core *core, uint32_t variable, const void *values
 bool core_assign_incomplete(const struct core *core)
 {
     for (size_t i = 0; i < core->registry.variable_count; i++) {
-        if (core->registry.variables[i].initializer == PMD__INITIALIZER_KIND__INITIALIZER_KIND_ASSIGNED &&
+        if (core->registry.variables[i].initializer ==
+                PMD__INITIALIZER_KIND__INITIALIZER_KIND_ASSIGNED &&
             core->pushed_step_plus_1[i] == 0)
             return true;
     }
@@ -507,7 +516,8 @@ void core_assign_withdraw(struct core *core, ps_handle handle)
         struct core_push_frame *next;
         for (struct core_push_frame *frame = link->push_first; frame; frame = next) {
             next = frame->next;
-            if (frame->pushes[0] != index) /* an assign is flushed at once: its frames are its own */
+            /* an assign is flushed at once: its frames are its own */
+            if (frame->pushes[0] != index)
                 continue;
             if (frame->queued)
                 core_link_drop(link, &why);

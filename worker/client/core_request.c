@@ -1,6 +1,7 @@
 /*
- * Requests to the coordinator: kept packed until they are answered, and sent again on a new control link (all of them may be
- * asked twice). An answer to a request that nobody knows any more is ignored.
+ * Requests to the coordinator: kept packed until they are answered, and sent again on a new control
+ * link (all of them may be asked twice). An answer to a request that nobody knows any more is
+ * ignored.
  */
 #include "worker/client/core_state.h"
 
@@ -61,7 +62,8 @@ static bool request_send(struct core *core, struct core_request *request)
     struct error err;
 
     arena_clear(&core->arena);
-    if (message_unpack(request->type, request->packed, request->packed_bytes, &core->arena, &message, &err)) {
+    if (message_unpack(request->type, request->packed, request->packed_bytes, &core->arena,
+                       &message, &err)) {
         request->error = err;
         error_wrap(&request->error, "%s", request->what);
         core_request_answer(core, request);
@@ -91,15 +93,17 @@ void core_request_send_all(struct core *core)
         next = NULL;
         for (uint32_t i = 0; core->requests.used && i < core->requests.capacity; i++) {
             struct core_request *request = request_at(core, i);
-            if (request && !request->done && !request->sent && (!next || request->number < next->number))
+            if (request && !request->done && !request->sent &&
+                (!next || request->number < next->number))
                 next = request;
         }
     } while (next && request_send(core, next));
 }
 
 /* what: as in "create 'dense/kernel'", for messages. */
-static enum status request_add(struct core *core, enum frame_type type, const ProtobufCMessage *message,
-                               const char *what, ps_handle *ret_handle, struct error *err)
+static enum status request_add(struct core *core, enum frame_type type,
+                               const ProtobufCMessage *message, const char *what,
+                               ps_handle *ret_handle, struct error *err)
 {
     size_t bytes = message_packed_bytes(message);
     uint32_t index;
@@ -107,8 +111,8 @@ static enum status request_add(struct core *core, enum frame_type type, const Pr
     if (core->ended)
         return core_ended_error(core, err);
     if (bytes > LIMIT_HEADER_BYTES)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%s: %zu bytes, at most %d are possible", what, bytes,
-                         LIMIT_HEADER_BYTES);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%s: %zu bytes, at most %d are possible",
+                         what, bytes, LIMIT_HEADER_BYTES);
     if (!core_pool_take(&core->requests, &index))
         return error_no_memory(err, what);
     struct core_request *request = core_pool_at(&core->requests, index);
@@ -129,8 +133,8 @@ static enum status request_add(struct core *core, enum frame_type type, const Pr
 
 /* ---- the requests ---- */
 
-enum status core_create(struct core *core, const struct ps_variable *variable, ps_handle *ret_handle,
-                        struct error *err)
+enum status core_create(struct core *core, const struct ps_variable *variable,
+                        ps_handle *ret_handle, struct error *err)
 {
     Pmd__VariableSpec message = PMD__VARIABLE_SPEC__INIT;
     Pmd__Create create = PMD__CREATE__INIT;
@@ -138,20 +142,23 @@ enum status core_create(struct core *core, const struct ps_variable *variable, p
     char what[LIMIT_NAME_BYTES + 64];
 
     if (!variable->name || (variable->rank && !variable->shape))
-        return error_set(err, STATUS_INVALID_ARGUMENT, "create: a variable needs a name and a shape");
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "create: a variable needs a name and a shape");
     snprintf(what, sizeof what, "create '%.256s'", variable->name);
     message.name = (char *)variable->name;
-    message.dtype = variable->dtype ? (Pmd__DataType)variable->dtype : PMD__DATA_TYPE__DATA_TYPE_FLOAT32;
+    message.dtype = variable->dtype ? (Pmd__DataType)variable->dtype
+                                    : PMD__DATA_TYPE__DATA_TYPE_FLOAT32;
     message.n_shape = variable->rank;
     message.shape = (uint64_t *)variable->shape;
     message.initializer = (Pmd__InitializerKind)variable->initializer;
     message.initializer_a = variable->a;
     message.initializer_b = variable->b;
-    message.initializer_seed =
-        variable->has_seed ? variable->seed : rng_variable_seed(core->seed, variable->name);
+    message.initializer_seed = variable->has_seed ? variable->seed
+                                                  : rng_variable_seed(core->seed, variable->name);
     message.trainable = !variable->not_trainable;
     message.optimizer = variable->not_trainable ? 0 : variable->optimizer;
-    if (variable_spec_from_message(&message, &spec, err)) /* the coordinator's own check, without the way there */
+    /* the coordinator's own check, without the way there */
+    if (variable_spec_from_message(&message, &spec, err))
         return error_wrap(err, "create");
     create.spec = &message;
     return request_add(core, FRAME_CREATE, &create.base, what, ret_handle, err);
@@ -169,9 +176,10 @@ enum status core_configure(struct core *core, uint32_t optimizer, const char *na
     char what[96];
 
     if (!name || count > OPTIMIZER_SETTINGS_MAX)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "configure optimizer %u: a name and at most %d settings are needed, not %zu", optimizer,
-                         OPTIMIZER_SETTINGS_MAX, count);
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "configure optimizer %u: a name and at most %d settings are needed, not %zu", optimizer,
+            OPTIMIZER_SETTINGS_MAX, count);
     for (size_t i = 0; i < count; i++) {
         keys[i] = (char *)settings[i].key;
         values[i] = settings[i].value;
@@ -195,8 +203,8 @@ enum status core_start(struct core *core, ps_handle *ret_handle, struct error *e
     return request_add(core, FRAME_START, &start.base, "start", ret_handle, err);
 }
 
-enum status core_barrier(struct core *core, const char *name, const struct ps_metric *metrics, size_t count,
-                         ps_handle *ret_handle, struct error *err)
+enum status core_barrier(struct core *core, const char *name, const struct ps_metric *metrics,
+                         size_t count, ps_handle *ret_handle, struct error *err)
 {
     Pmd__Barrier barrier = PMD__BARRIER__INIT;
     Pmd__Metric messages[LIMIT_METRICS];
@@ -204,8 +212,9 @@ enum status core_barrier(struct core *core, const char *name, const struct ps_me
     char what[LIMIT_BARRIER_NAME_BYTES + 16];
 
     if (!name || !name[0] || strlen(name) > LIMIT_BARRIER_NAME_BYTES)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "barrier '%.140s': a name of 1 to %d bytes is needed",
-                         name ? name : "", LIMIT_BARRIER_NAME_BYTES);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "barrier '%.140s': a name of 1 to %d bytes is needed", name ? name : "",
+                         LIMIT_BARRIER_NAME_BYTES);
     snprintf(what, sizeof what, "barrier '%s'", name);
     if (core_metrics_check(metrics, count, err))
         return error_wrap(err, "%s", what);
@@ -271,8 +280,8 @@ enum status core_registry_add(struct core *core, const Pmd__Registry *page, bool
                               struct error *err)
 {
     if (page->servers != core->servers)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "registry for %u servers, there are %u", page->servers,
-                         core->servers);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "registry for %u servers, there are %u",
+                         page->servers, core->servers);
     enum status status = registry_page_add(&core->registry, page, ret_complete, err);
     if (!status && *ret_complete && !core->registry_known)
         status = place_variables(core, err);

@@ -1,6 +1,7 @@
 /*
- * Gradients that are zero but in some rows. Per block: the row numbers (uint32, ascending, padded to 8 bytes), then the
- * whole rows. A row given twice is added up in the order of its appearance. A block that would be larger so is sent dense.
+ * Gradients that are zero but in some rows. Per block: the row numbers (uint32, ascending, padded
+ * to 8 bytes), then the whole rows. A row given twice is added up in the order of its appearance. A
+ * block that would be larger so is sent dense.
  */
 #include "worker/client/core_state.h"
 
@@ -21,15 +22,16 @@ static int compare_keys(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static enum status order_rows(const struct variable_spec *spec, const int64_t *rows, size_t row_count,
-                              struct row_order *order, struct error *err)
+static enum status order_rows(const struct variable_spec *spec, const int64_t *rows,
+                              size_t row_count, struct row_order *order, struct error *err)
 {
     bool ascending = true;
 
     for (size_t i = 0; i < row_count; i++) {
         if (rows[i] < 0 || (uint64_t)rows[i] >= spec->shape[0])
-            return error_set(err, STATUS_OUT_OF_RANGE, "push rows of '%s': row %lld, there are %llu",
-                             spec->name, (long long)rows[i], (unsigned long long)spec->shape[0]);
+            return error_set(err, STATUS_OUT_OF_RANGE,
+                             "push rows of '%s': row %lld, there are %llu", spec->name,
+                             (long long)rows[i], (unsigned long long)spec->shape[0]);
         order->keys[i] = (uint64_t)rows[i] << 32 | i;
         ascending = ascending && (i == 0 || order->keys[i] > order->keys[i - 1]);
     }
@@ -64,7 +66,8 @@ static struct row_range rows_of_block(const struct row_order *order, size_t at, 
 
 static size_t encoded_bytes(uint32_t rows, uint64_t row_elements)
 {
-    return ((size_t)rows * sizeof(uint32_t) + 7) / 8 * 8 + (size_t)rows * row_elements * sizeof(float);
+    return ((size_t)rows * sizeof(uint32_t) + 7) / 8 * 8 +
+           (size_t)rows * row_elements * sizeof(float);
 }
 
 /* sum: (row_elements) of the row at *at, all its appearances; *at moves behind them. */
@@ -146,8 +149,8 @@ static size_t padded(size_t bytes)
     return (bytes + 7) / 8 * 8;
 }
 
-static enum status queue_rows(struct core *core, struct row_walk *walk, uint32_t index, const float *values,
-                              struct error *err)
+static enum status queue_rows(struct core *core, struct row_walk *walk, uint32_t index,
+                              const float *values, struct error *err)
 {
     uint32_t count = placement_block_count(walk->placement, walk->variable);
     size_t total = 0;
@@ -172,7 +175,8 @@ static enum status queue_rows(struct core *core, struct row_walk *walk, uint32_t
         else
             encode_rows(walk->order, walk->range, values, walk->row_elements, data);
         enum status status = core_push_block(core, index, block, PS_GRADIENT, !walk->dense,
-                                             walk->dense ? 0 : walk->range.rows, data, walk->bytes, err);
+                                             walk->dense ? 0 : walk->range.rows, data, walk->bytes,
+                                             err);
         if (status)
             return status;
         data += padded(walk->bytes);
@@ -183,13 +187,15 @@ static enum status queue_rows(struct core *core, struct row_walk *walk, uint32_t
 static enum status rows_check(const struct variable_spec *spec, size_t row_count, struct error *err)
 {
     if (spec->rank == 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "push rows of '%s': a scalar has no rows", spec->name);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "push rows of '%s': a scalar has no rows",
+                         spec->name);
     if (spec->shape[0] > UINT32_MAX || row_count > UINT32_MAX ||
         spec->elements / spec->shape[0] > LIMIT_BLOCK_ELEMENTS)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "push rows of '%s': rows of at most %d elements, and fewer than 2^32 of them, can be "
-                         "pushed one by one",
-                         spec->name, LIMIT_BLOCK_ELEMENTS);
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "push rows of '%s': rows of at most %d elements, and fewer than 2^32 of them, can be "
+            "pushed one by one",
+            spec->name, LIMIT_BLOCK_ELEMENTS);
     return STATUS_OK;
 }
 
@@ -199,8 +205,9 @@ static void memory_give(struct core *core, struct core_memory *memory)
     core->free_memory = memory;
 }
 
-enum status core_push_rows(struct core *core, uint32_t variable, const int64_t *rows, size_t row_count,
-                           const void *values, ps_handle *ret_handle, struct error *err)
+enum status core_push_rows(struct core *core, uint32_t variable, const int64_t *rows,
+                           size_t row_count, const void *values, ps_handle *ret_handle,
+                           struct error *err)
 {
     bool send;
     uint32_t index;

@@ -1,7 +1,7 @@
 /*
- * What goes out on a link, and in which order. Everything is sent from the lists of what is not finished, so a new
- * connection only has to forget what the old one had sent: per step STEP_BEGIN, the pushes without an
- * acknowledgement, STEP_CLOSE; then the unanswered pulls.
+ * What goes out on a link, and in which order. Everything is sent from the lists of what is not
+ * finished, so a new connection only has to forget what the old one had sent: per step STEP_BEGIN,
+ * the pushes without an acknowledgement, STEP_CLOSE; then the unanswered pulls.
  */
 #include "worker/client/core_state.h"
 

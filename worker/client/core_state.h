@@ -9,22 +9,22 @@
 #include "worker/client/client_core.h"
 
 enum {
-    CORE_STEPS = 4,          /* own steps not known to be committed; grants allow 2 in sync */
-    CORE_FEW_BLOCKS = 16,    /* a frame of large blocks (64 KiB and up) has no room for more */
+    CORE_STEPS = 4,            /* own steps not known to be committed; grants allow 2 in sync */
+    CORE_FEW_BLOCKS = 16,      /* a frame of large blocks (64 KiB and up) has no room for more */
     CORE_WINDOW_FRAMES = 1024, /* pushes on a link without an acknowledgement */
     CORE_WINDOW_PULLS = 1024,
     CORE_FAILED_PULLS = 4096, /* pulls whose failure nobody asked for yet */
-    CORE_TOTALS = 2,         /* committed steps whose totals are kept */
+    CORE_TOTALS = 2,          /* committed steps whose totals are kept */
 };
 
-#define CORE_SECOND ((uint64_t)1000000000)
-#define CORE_HEARTBEAT_NS (CORE_SECOND / 2)
-#define CORE_DEAD_NS (10 * CORE_SECOND)
-#define CORE_BACKOFF_MIN_NS (CORE_SECOND / 20)
-#define CORE_BACKOFF_MAX_NS CORE_SECOND
-#define CORE_CONNECT_MS 5000
-#define CORE_GRACE_NS (2 * CORE_SECOND)  /* after a link was lost, for at least one more try */
-#define CORE_NOTICE_NS CORE_SECOND       /* a wait shorter than this is not mentioned */
+#define CORE_SECOND            ((uint64_t)1000000000)
+#define CORE_HEARTBEAT_NS      (CORE_SECOND / 2)
+#define CORE_DEAD_NS           (10 * CORE_SECOND)
+#define CORE_BACKOFF_MIN_NS    (CORE_SECOND / 20)
+#define CORE_BACKOFF_MAX_NS    CORE_SECOND
+#define CORE_CONNECT_MS        5000
+#define CORE_GRACE_NS          (2 * CORE_SECOND) /* after a link was lost, for at least one more try */
+#define CORE_NOTICE_NS         CORE_SECOND       /* a wait shorter than this is not mentioned */
 #define CORE_SMALL_BLOCK_BYTES (64 * 1024)
 
 /* ---- handles: kind, generation, index of a record ---- */
@@ -57,7 +57,8 @@ struct core_memory {
     uint8_t data[];
 };
 
-/* One variable pushed for one step. Freed when the step is committed and no queued frame refers to its bytes. */
+/* One variable pushed for one step. Freed when the step is committed and no queued frame refers to
+ * its bytes. */
 struct core_push {
     struct core_slot slot; /* first */
     uint64_t step;
@@ -72,7 +73,8 @@ struct core_push {
 struct core_push_frame {
     struct core *core;
     struct core_push_frame *all_next; /* every frame there is, for the release */
-    struct core_push_frame *next, *previous; /* un-acknowledged ones of the server, in order; or the free list */
+    /* un-acknowledged ones of the server, in order; or the free list */
+    struct core_push_frame *next, *previous;
     uint64_t request;
     uint64_t step;
     uint32_t server;
@@ -85,8 +87,9 @@ struct core_push_frame {
     uint32_t block_count, block_capacity;
     uint32_t push_count;
     size_t payload_bytes;
-    uint32_t *variables, *blocks, *rows, *pushes; /* owned, one allocation; pushes: indices of records */
-    struct link_piece *pieces;                    /* owned */
+    /* owned, one allocation; pushes: indices of records */
+    uint32_t *variables, *blocks, *rows, *pushes;
+    struct link_piece *pieces; /* owned */
 };
 
 /* ---- pulls ---- */
@@ -96,19 +99,19 @@ struct core_pull {
     struct core_slot slot; /* first */
     uint64_t step;
     uint32_t variable;
-    uint32_t missing;    /* blocks */
-    ps_handle push;      /* push_pull: its loan must end too; else 0 */
+    uint32_t missing;      /* blocks */
+    ps_handle push;        /* push_pull: its loan must end too; else 0 */
     uint32_t latest_tries; /* PS_LATEST: tries left with a newer version */
-    uint8_t *values;     /* borrowed from the caller */
-    struct error error;  /* status not OK: it failed */
+    uint8_t *values;       /* borrowed from the caller */
+    struct error error;    /* status not OK: it failed */
 };
 
 struct core_pull_block {
-    uint8_t *place;    /* NULL: nobody wants it any more */
+    uint8_t *place; /* NULL: nobody wants it any more */
     uint32_t bytes;
     uint32_t variable;
     uint32_t block;
-    uint32_t pull;     /* index of its record */
+    uint32_t pull; /* index of its record */
     bool done;
 };
 
@@ -134,11 +137,11 @@ struct core_request {
     uint8_t *packed; /* owned; the message, for sending it again */
     size_t packed_bytes, packed_capacity;
     char what[LIMIT_NAME_BYTES + 64]; /* "create 'dense/kernel'" */
-    bool sent; /* on the present control link */
+    bool sent;                        /* on the present control link */
     bool done;
     struct error error;
-    uint32_t variable;          /* CREATE */
-    struct ps_metric *metrics;  /* owned; BARRIER */
+    uint32_t variable;         /* CREATE */
+    struct ps_metric *metrics; /* owned; BARRIER */
     size_t metric_count;
 };
 
@@ -150,9 +153,9 @@ struct core_step {
     uint64_t examples;
     bool ended;
     bool restart_totals;
-    bool end_sent;      /* on the present control link */
-    bool *begin_sent;   /* owned; per server, on the present bulk link */
-    bool *close_sent;   /* owned */
+    bool end_sent;    /* on the present control link */
+    bool *begin_sent; /* owned; per server, on the present bulk link */
+    bool *close_sent; /* owned */
     size_t metric_count;
     struct ps_metric metrics[LIMIT_METRICS];
 };
@@ -179,7 +182,7 @@ struct core_link {
     uint64_t retry_at_ns, backoff_ns;
     uint64_t greeting_until_ns;
     uint64_t heard_ns, said_ns;
-    uint64_t lost_ns; /* when it went down */
+    uint64_t lost_ns;              /* when it went down */
     char why[ERROR_MESSAGE_BYTES]; /* it is down */
 
     /* The frame between on_head and on_frame. */
@@ -192,7 +195,8 @@ struct core_link {
     uint64_t received_grant;
 
     /* Bulk: what goes out. */
-    struct core_push_frame *push_first, *push_last; /* un-acknowledged, in order; the last may be in the making */
+    /* un-acknowledged, in order; the last may be in the making */
+    struct core_push_frame *push_first, *push_last;
     struct core_push_frame *push_unsent;            /* the first one not sent on this link */
     uint32_t push_in_flight;                        /* sent on this link, not acknowledged */
     struct core_pull_frame *pull_first, *pull_last; /* unanswered */
@@ -215,7 +219,7 @@ struct core {
     uint64_t connection;
     uint64_t incarnation; /* 0: not told yet */
     uint32_t rank_plus_1, workers, servers;
-    bool greeted;   /* rank, workers and servers are known */
+    bool greeted; /* rank, workers and servers are known */
     bool closing;
     uint32_t open_links; /* links whose on_closed has not come */
     uint64_t progress;
@@ -246,7 +250,8 @@ struct core {
     bool finished;
     bool finish_sent;
     struct core_step steps[CORE_STEPS]; /* steps[step % CORE_STEPS]; step 0: unused */
-    uint64_t step_first;                /* the first not known to be committed; steps up to last_begun are open */
+    /* the first not known to be committed; steps up to last_begun are open */
+    uint64_t step_first;
     struct core_totals totals[CORE_TOTALS];
 
     struct core_pool pushes, pulls, requests;
@@ -257,7 +262,7 @@ struct core {
     uint32_t pulls_failed;
     bool sending_wanted; /* on_turn looks at the links again */
 
-    struct arena arena; /* of the message being looked at */
+    struct arena arena;                             /* of the message being looked at */
     uint32_t message_variables[LIMIT_FRAME_BLOCKS]; /* of the frame being sent */
     uint32_t message_blocks[LIMIT_FRAME_BLOCKS];
     char **names; /* owned; metric names that the caller was given */
@@ -339,15 +344,15 @@ enum status core_variable_check(const struct core *core, const char *verb, uint3
                                 struct error *err);
 enum status core_push_queue(struct core *core, uint32_t variable, uint64_t step, const void *values,
                             enum ps_push_kind kind, uint32_t *ret_index, struct error *err);
-enum status core_push_check(struct core *core, uint32_t variable, enum ps_push_kind kind, bool *ret_send,
-                            struct error *err);
+enum status core_push_check(struct core *core, uint32_t variable, enum ps_push_kind kind,
+                            bool *ret_send, struct error *err);
 /* Takes a record for a push of this step. */
 enum status core_push_take(struct core *core, uint32_t variable, uint64_t step, uint32_t *ret_index,
                            struct error *err);
 /* Adds one block of a push to the frames of its server. */
-enum status core_push_block(struct core *core, uint32_t index, uint32_t block, enum ps_push_kind kind,
-                            bool rows_encoded, uint32_t rows, const uint8_t *data, size_t bytes,
-                            struct error *err);
+enum status core_push_block(struct core *core, uint32_t index, uint32_t block,
+                            enum ps_push_kind kind, bool rows_encoded, uint32_t rows,
+                            const uint8_t *data, size_t bytes, struct error *err);
 /* Undoes core_push_take and all blocks added. */
 void core_push_undo(struct core *core, uint32_t index);
 void core_push_acked(struct core_link *link, const Pmd__PushAck *ack);

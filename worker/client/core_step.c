@@ -62,7 +62,8 @@ void core_commit(struct core *core, uint64_t commit_plus_1)
 
 /* ---- begin and end ---- */
 
-/* The step that comes next: after the last one begun here or, before that, after the last committed one. */
+/* The step that comes next: after the last one begun here or, before that, after the last committed
+ * one. */
 static uint64_t step_next(const struct core *core)
 {
     if (core->last_begun)
@@ -72,7 +73,8 @@ static uint64_t step_next(const struct core *core)
 
 bool core_step_open(const struct core *core)
 {
-    return core->last_begun && core->steps[core->last_begun % CORE_STEPS].step == core->last_begun &&
+    return core->last_begun &&
+           core->steps[core->last_begun % CORE_STEPS].step == core->last_begun &&
            !core->steps[core->last_begun % CORE_STEPS].ended;
 }
 
@@ -87,11 +89,13 @@ enum status core_step_check(const struct core *core, uint64_t step, struct error
         return error_set(err, STATUS_FAILED_PRECONDITION, "begin step %llu: rank %u has finished",
                          (unsigned long long)step, core->rank_plus_1 - 1);
     if (core_step_open(core))
-        return error_set(err, STATUS_FAILED_PRECONDITION, "begin step %llu: step %llu has not been ended",
-                         (unsigned long long)step, (unsigned long long)core->last_begun);
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "begin step %llu: step %llu has not been ended", (unsigned long long)step,
+                         (unsigned long long)core->last_begun);
     if (step != step_next(core))
-        return error_set(err, STATUS_FAILED_PRECONDITION, "begin step %llu: the next one is step %llu",
-                         (unsigned long long)step, (unsigned long long)step_next(core));
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "begin step %llu: the next one is step %llu", (unsigned long long)step,
+                         (unsigned long long)step_next(core));
     return STATUS_OK;
 }
 
@@ -126,8 +130,8 @@ enum status core_step_begin(struct core *core, uint64_t step, uint64_t examples,
 enum status core_metrics_check(const struct ps_metric *metrics, size_t count, struct error *err)
 {
     if (count > LIMIT_METRICS)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%zu metrics, at most %d are possible", count,
-                         LIMIT_METRICS);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%zu metrics, at most %d are possible",
+                         count, LIMIT_METRICS);
     for (size_t i = 0; i < count; i++) {
         if (!metrics[i].name || !metrics[i].name[0] ||
             strlen(metrics[i].name) > LIMIT_METRIC_NAME_BYTES)
@@ -192,7 +196,8 @@ const char *core_name_keep(struct core *core, const char *name)
     return copy;
 }
 
-static bool totals_copy(struct core *core, struct ps_metric *metrics, Pmd__Metric *const *from, size_t count)
+static bool totals_copy(struct core *core, struct ps_metric *metrics, Pmd__Metric *const *from,
+                        size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         metrics[i].name = core_name_keep(core, from[i]->name);
@@ -220,7 +225,8 @@ static bool totals_grow(struct core_totals *totals, size_t count)
     return true;
 }
 
-/* Without memory for them, the totals of this step are lost and core_totals says so; training goes on. */
+/* Without memory for them, the totals of this step are lost and core_totals says so; training goes
+ * on. */
 void core_totals_keep(struct core *core, const Pmd__Commit *commit)
 {
     struct core_totals *totals = &core->totals[commit->step % CORE_TOTALS];
@@ -239,7 +245,8 @@ void core_totals_keep(struct core *core, const Pmd__Commit *commit)
     core->progress++;
 }
 
-static const struct ps_metric *metric_find(const struct ps_metric *metrics, size_t count, const char *name)
+static const struct ps_metric *metric_find(const struct ps_metric *metrics, size_t count,
+                                           const char *name)
 {
     for (size_t i = 0; i < count; i++) {
         if (metrics[i].name == name)
@@ -249,7 +256,8 @@ static const struct ps_metric *metric_find(const struct ps_metric *metrics, size
 }
 
 enum status core_totals(const struct core *core, uint64_t step, struct ps_metric *ret_totals,
-                        struct ps_metric *ret_running, size_t capacity, size_t *ret_count, struct error *err)
+                        struct ps_metric *ret_running, size_t capacity, size_t *ret_count,
+                        struct error *err)
 {
     const struct core_totals *totals = &core->totals[step % CORE_TOTALS];
 
@@ -261,20 +269,23 @@ enum status core_totals(const struct core *core, uint64_t step, struct ps_metric
         if (core->ended)
             return core_ended_error(core, err);
         if (core->commit_plus_1 > step || step <= core->last_begun)
-            return error_set(err, STATUS_UNAVAILABLE, "totals of step %llu: the step is not committed",
+            return error_set(err, STATUS_UNAVAILABLE,
+                             "totals of step %llu: the step is not committed",
                              (unsigned long long)step);
-        return error_set(err, STATUS_FAILED_PRECONDITION, "totals of step %llu: the last step begun is %llu",
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "totals of step %llu: the last step begun is %llu",
                          (unsigned long long)step, (unsigned long long)core->last_begun);
     }
     /* Running totals may have names that this step did not bring: they come behind. */
     size_t count = totals->count;
     for (size_t i = 0; i < totals->count && i < capacity; i++) {
-        const struct ps_metric *running =
-            metric_find(totals->running, totals->running_count, totals->totals[i].name);
+        const struct ps_metric *running = metric_find(totals->running, totals->running_count,
+                                                      totals->totals[i].name);
         if (ret_totals)
             ret_totals[i] = totals->totals[i];
         if (ret_running)
-            ret_running[i] = running ? *running : (struct ps_metric){.name = totals->totals[i].name};
+            ret_running[i] = running ? *running
+                                     : (struct ps_metric){.name = totals->totals[i].name};
     }
     for (size_t i = 0; i < totals->running_count; i++) {
         const struct ps_metric *running = &totals->running[i];

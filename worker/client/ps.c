@@ -1,4 +1,5 @@
-/* The public calls: joining and leaving, variables, barriers. Steps, pushes and pulls are in ps_step.c. */
+/* The public calls: joining and leaving, variables, barriers. Steps, pushes and pulls are in
+ * ps_step.c. */
 #include "worker/client/ps.h"
 
 #include "common/base/alloc.h"
@@ -21,7 +22,8 @@ static void say(void *user, const char *line)
         fprintf(stderr, "%s: %s\n", client->settings.program, line);
 }
 
-static enum status make_core(struct ps_client *client, const struct ps_options *options, struct error *err)
+static enum status make_core(struct ps_client *client, const struct ps_options *options,
+                             struct error *err)
 {
     const struct ps_settings *settings = &client->settings;
     enum status status = ps_loop_init(&client->loop, err);
@@ -65,8 +67,8 @@ static enum status form(struct ps_client *client, struct error *err, int *ret_ex
     char text[320];
 
     ps_loop_lock(&client->loop);
-    bool in_time =
-        ps_loop_wait(&client->loop, formed_or_ended, client, ps_loop_now_ns() + timeout_ms * 1000000);
+    bool in_time = ps_loop_wait(&client->loop, formed_or_ended, client,
+                                ps_loop_now_ns() + timeout_ms * 1000000);
     bool ended = core_ended(client->core, err, ret_exit_code);
     if (!in_time)
         core_waiting(client->core, text, sizeof text);
@@ -76,7 +78,8 @@ static enum status form(struct ps_client *client, struct error *err, int *ret_ex
     if (in_time)
         return STATUS_OK;
     *ret_exit_code = EXIT_CODE_NOT_FORMED;
-    return error_set(err, STATUS_DEADLINE_EXCEEDED, "join the cluster at %s: not complete after %.1f s, %s",
+    return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                     "join the cluster at %s: not complete after %.1f s, %s",
                      client->settings.coordinator, (double)timeout_ms / 1000, text);
 }
 
@@ -150,7 +153,7 @@ static bool nobody_inside(void *context)
 void ps_close(struct ps_client *client)
 {
     if (!client || client->fork_count != ps_fork_count())
-        return; /* in a child, sockets and event loop are the parent's */
+        return;         /* in a child, sockets and event loop are the parent's */
     client_end(client); /* everybody inside gets CANCELLED */
     ps_loop_lock(&client->loop);
     ps_loop_wait(&client->loop, nobody_inside, client, UINT64_MAX);
@@ -189,8 +192,8 @@ uint64_t ps_step(struct ps_client *client)
 
 /* ---- variables ---- */
 
-enum ps_status ps_create(struct ps_client *client, const struct ps_variable *variable, uint32_t *ret_id,
-                         struct ps_error *ret_error)
+enum ps_status ps_create(struct ps_client *client, const struct ps_variable *variable,
+                         uint32_t *ret_id, struct ps_error *ret_error)
 {
     struct ps_call call;
     struct core_result result = {0};
@@ -221,8 +224,8 @@ enum ps_status ps_configure(struct ps_client *client, uint32_t optimizer, const 
 
     if (refused)
         return refused;
-    enum status status =
-        core_configure(client->core, optimizer, name, settings, setting_count, &handle, &call.error);
+    enum status status = core_configure(client->core, optimizer, name, settings, setting_count,
+                                        &handle, &call.error);
     if (!status)
         status = ps_deadline(&call, PS_DEFAULT_TIMEOUT, &deadline_ns);
     if (!status)
@@ -282,7 +285,8 @@ enum ps_status ps_assign(struct ps_client *client, uint32_t variable, const void
     struct assign_wait wait = {client->core, handle};
     uint64_t began = ps_loop_now_ns();
     if (!ps_wait_until(&call, assign_done, &wait, handle, deadline_ns)) {
-        status = core_expire(client->core, handle, (ps_loop_now_ns() - began) / 1000000, &call.error);
+        status = core_expire(client->core, handle, (ps_loop_now_ns() - began) / 1000000,
+                             &call.error);
         if (!core_staged(client->core, handle)) { /* the caller's array is the caller's again */
             core_assign_withdraw(client->core, handle);
             ps_loop_turn(&client->loop);

@@ -48,7 +48,8 @@ static int exit_code_of(const struct ps_call *call, enum status status)
     struct error end;
     int exit_code;
 
-    if (call->client->core && core_ended(call->client->core, &end, &exit_code) && end.status == status)
+    if (call->client->core && core_ended(call->client->core, &end, &exit_code) &&
+        end.status == status)
         return exit_code;
     if (status == STATUS_DEADLINE_EXCEEDED)
         return call->forming ? EXIT_CODE_NOT_FORMED : EXIT_CODE_PEER_LOST;
@@ -65,8 +66,9 @@ enum ps_status ps_enter(struct ps_call *call, struct ps_client *client, struct p
         return ps_fail(ret_error, &call->error, EXIT_CODE_FAILED);
     }
     if (client->fork_count != ps_fork_count()) {
-        error_set(&call->error, STATUS_FAILED_PRECONDITION,
-                  "this client was made before fork(): a child process makes its own with ps_connect");
+        error_set(
+            &call->error, STATUS_FAILED_PRECONDITION,
+            "this client was made before fork(): a child process makes its own with ps_connect");
         return ps_fail(ret_error, &call->error, EXIT_CODE_FAILED);
     }
     ps_loop_lock(&client->loop);
@@ -88,12 +90,14 @@ enum ps_status ps_leave(struct ps_call *call, enum status status)
 
 enum status ps_deadline(struct ps_call *call, int timeout_ms, uint64_t *ret_deadline_ns)
 {
-    uint64_t ms = timeout_ms == PS_DEFAULT_TIMEOUT ? call->client->settings.timeout_ms : (uint64_t)timeout_ms;
+    uint64_t ms = timeout_ms == PS_DEFAULT_TIMEOUT ? call->client->settings.timeout_ms
+                                                   : (uint64_t)timeout_ms;
 
     if (timeout_ms < PS_NO_TIMEOUT)
-        return error_set(&call->error, STATUS_INVALID_ARGUMENT,
-                         "a timeout of %d ms: milliseconds, PS_DEFAULT_TIMEOUT or PS_NO_TIMEOUT are possible",
-                         timeout_ms);
+        return error_set(
+            &call->error, STATUS_INVALID_ARGUMENT,
+            "a timeout of %d ms: milliseconds, PS_DEFAULT_TIMEOUT or PS_NO_TIMEOUT are possible",
+            timeout_ms);
     bool unbounded = timeout_ms == PS_NO_TIMEOUT || (timeout_ms == PS_DEFAULT_TIMEOUT && ms == 0);
     *ret_deadline_ns = unbounded ? UINT64_MAX : ps_loop_now_ns() + ms * 1000000;
     return STATUS_OK;
@@ -110,8 +114,8 @@ static void mention(struct ps_call *call, ps_handle handle)
         fprintf(stderr, "%s: still waiting after 10 s: %s\n", call->client->settings.program, text);
 }
 
-bool ps_wait_until(struct ps_call *call, bool (*is_done)(void *context), void *context, ps_handle handle,
-                   uint64_t deadline_ns)
+bool ps_wait_until(struct ps_call *call, bool (*is_done)(void *context), void *context,
+                   ps_handle handle, uint64_t deadline_ns)
 {
     struct ps_loop *loop = &call->client->loop;
     uint64_t long_ns = ps_loop_now_ns() + LONG_WAIT_NS;

@@ -8,7 +8,7 @@
 
 struct ps_client {
     struct ps_loop loop;
-    struct core *core;   /* owned */
+    struct core *core; /* owned */
     struct ps_settings settings;
     bool quiet;
     bool closing;        /* under the lock */
@@ -20,7 +20,7 @@ struct ps_client {
 struct ps_call {
     struct ps_client *client;
     struct error error;
-    bool forming;   /* a deadline means that the cluster did not form */
+    bool forming;               /* a deadline means that the cluster did not form */
     struct ps_error *ret_error; /* may be NULL */
 };
 
@@ -28,19 +28,21 @@ struct ps_call {
 uint64_t ps_fork_count(void);
 
 /* Takes the lock; the status to return at once if there is nothing to be done with this client. */
-NODISCARD enum ps_status ps_enter(struct ps_call *call, struct ps_client *client, struct ps_error *ret_error);
+NODISCARD enum ps_status ps_enter(struct ps_call *call, struct ps_client *client,
+                                  struct ps_error *ret_error);
 /* Lets the lock go; what the call returns. status not OK: call->error says why. */
 enum ps_status ps_leave(struct ps_call *call, enum status status);
 /* Fills an error outside of a call. */
 enum ps_status ps_fail(struct ps_error *ret_error, const struct error *why, int exit_code);
 
-/* Milliseconds from now, PS_DEFAULT_TIMEOUT or PS_NO_TIMEOUT, as a time. INVALID_ARGUMENT: another negative number. */
+/* Milliseconds from now, PS_DEFAULT_TIMEOUT or PS_NO_TIMEOUT, as a time. INVALID_ARGUMENT: another
+ * negative number. */
 enum status ps_deadline(struct ps_call *call, int timeout_ms, uint64_t *ret_deadline_ns);
 /* Sends what is queued and waits for a handle; gives up at the deadline as core_expire says. */
 enum status ps_wait_handle(struct ps_call *call, ps_handle handle, uint64_t deadline_ns,
                            struct core_result *ret_result);
 /* Waits for a condition; false at the deadline. what: for the line after 10 s; may be NULL. */
-bool ps_wait_until(struct ps_call *call, bool (*is_done)(void *context), void *context, ps_handle handle,
-                   uint64_t deadline_ns);
+bool ps_wait_until(struct ps_call *call, bool (*is_done)(void *context), void *context,
+                   ps_handle handle, uint64_t deadline_ns);
 
 #endif

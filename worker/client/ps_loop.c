@@ -19,7 +19,8 @@ uint64_t ps_loop_now_ns(void)
 
 static struct timespec timespec_at(uint64_t at_ns)
 {
-    return (struct timespec){.tv_sec = (time_t)(at_ns / 1000000000), .tv_nsec = (long)(at_ns % 1000000000)};
+    return (struct timespec){.tv_sec = (time_t)(at_ns / 1000000000),
+                             .tv_nsec = (long)(at_ns % 1000000000)};
 }
 
 /* ---- life ---- */
@@ -63,7 +64,8 @@ void ps_loop_release(struct ps_loop *loop)
 
 /* ---- the lock ---- */
 
-/* With loop->mutex held: something happened that a sleeping caller may wait for, or somebody must take over. */
+/* With loop->mutex held: something happened that a sleeping caller may wait for, or somebody must
+ * take over. */
 static void wake_sleepers(struct ps_loop *loop)
 {
     loop->progress_count++;
@@ -177,7 +179,8 @@ static void stop_turning(struct ps_loop *loop)
     pthread_mutex_unlock(&loop->mutex);
 }
 
-bool ps_loop_wait(struct ps_loop *loop, bool (*is_done)(void *context), void *context, uint64_t deadline_ns)
+bool ps_loop_wait(struct ps_loop *loop, bool (*is_done)(void *context), void *context,
+                  uint64_t deadline_ns)
 {
     bool turns = false;
     bool done;

@@ -1,7 +1,8 @@
 /*
- * Who turns the event loop. One lock guards engine and sockets. A caller that waits turns the loop itself, so an answer
- * wakes the thread that needs it and no other. The I/O thread turns it while no caller has been here for a millisecond: it
- * beats the heart, writes what is half sent, reads what comes in.
+ * Who turns the event loop. One lock guards engine and sockets. A caller that waits turns the loop
+ * itself, so an answer wakes the thread that needs it and no other. The I/O thread turns it while
+ * no caller has been here for a millisecond: it beats the heart, writes what is half sent, reads
+ * what comes in.
  */
 #ifndef PARAMD_WORKER_CLIENT_PS_LOOP_H
 #define PARAMD_WORKER_CLIENT_PS_LOOP_H
@@ -17,7 +18,8 @@ struct ps_loop {
     struct net_driver *driver; /* owned */
     struct core *core;         /* borrowed */
 
-    /* The lock: first come, first served, so that a thread that turns the loop cannot keep others out. */
+    /* The lock: first come, first served, so that a thread that turns the loop cannot keep others
+     * out. */
     pthread_mutex_t mutex; /* of the fields below, held for moments only */
     pthread_cond_t served;
     uint64_t next_ticket, serving;
@@ -38,7 +40,7 @@ struct ps_loop {
 
     /* Under the lock. */
     uint64_t progress_seen; /* core_progress when sleepers were last told */
-    bool caller_turns; /* a waiting caller has taken the loop over */
+    bool caller_turns;      /* a waiting caller has taken the loop over */
 };
 
 /* RESOURCE_EXHAUSTED: no memory, no descriptors. */
@@ -59,8 +61,8 @@ void ps_loop_turn(struct ps_loop *loop);
 void ps_loop_send(struct ps_loop *loop);
 
 /*
- * With the lock held (it is let go in between): turns the loop, or sleeps while another caller does, until is_done() or the
- * deadline (UINT64_MAX: none); false at the deadline.
+ * With the lock held (it is let go in between): turns the loop, or sleeps while another caller
+ * does, until is_done() or the deadline (UINT64_MAX: none); false at the deadline.
  */
 bool ps_loop_wait(struct ps_loop *loop, bool (*is_done)(void *context), void *context,
                   uint64_t deadline_ns);

@@ -16,19 +16,21 @@ static const char *environment(const char *name)
     return value && value[0] ? value : NULL;
 }
 
-static enum status copy(char *ret_text, size_t capacity, const char *text, const char *what, struct error *err)
+static enum status copy(char *ret_text, size_t capacity, const char *text, const char *what,
+                        struct error *err)
 {
     if (strlen(text) >= capacity)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s '%.100s...' is longer than %zu bytes", what, text,
-                         capacity - 1);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s '%.100s...' is longer than %zu bytes",
+                         what, text, capacity - 1);
     memcpy(ret_text, text, strlen(text) + 1);
     return STATUS_OK;
 }
 
-static enum status gather_coordinator(const struct ps_options *options, struct ps_settings *settings,
-                                      struct error *err)
+static enum status gather_coordinator(const struct ps_options *options,
+                                      struct ps_settings *settings, struct error *err)
 {
-    const char *address = options->coordinator ? options->coordinator : environment("PARAMD_COORDINATOR");
+    const char *address = options->coordinator ? options->coordinator
+                                               : environment("PARAMD_COORDINATOR");
     const char *host = environment("DMLC_PS_ROOT_URI");
     const char *port = environment("DMLC_PS_ROOT_PORT");
 
@@ -36,26 +38,30 @@ static enum status gather_coordinator(const struct ps_options *options, struct p
         return copy(settings->coordinator, sizeof settings->coordinator, address,
                     "the coordinator's address", err);
     if (!host || !port)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "no coordinator: give its address as an option, or set PARAMD_COORDINATOR to "
-                         "host:port or unix:/path (or DMLC_PS_ROOT_URI and DMLC_PS_ROOT_PORT)");
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "no coordinator: give its address as an option, or set PARAMD_COORDINATOR to "
+            "host:port or unix:/path (or DMLC_PS_ROOT_URI and DMLC_PS_ROOT_PORT)");
     bool bare_ipv6 = strchr(host, ':') && host[0] != '[';
-    int length = snprintf(settings->coordinator, sizeof settings->coordinator, bare_ipv6 ? "[%s]:%s" : "%s:%s",
-                          host, port);
+    int length = snprintf(settings->coordinator, sizeof settings->coordinator,
+                          bare_ipv6 ? "[%s]:%s" : "%s:%s", host, port);
     if (length < 0 || (size_t)length >= sizeof settings->coordinator)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "DMLC_PS_ROOT_URI '%.100s...' is too long", host);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "DMLC_PS_ROOT_URI '%.100s...' is too long",
+                         host);
     return STATUS_OK;
 }
 
-static enum status parse_rank(const char *name, const char *text, uint32_t *ret_rank_plus_1, struct error *err)
+static enum status parse_rank(const char *name, const char *text, uint32_t *ret_rank_plus_1,
+                              struct error *err)
 {
     char *end;
 
     errno = 0;
     unsigned long rank = strtoul(text, &end, 10);
     if (errno || *end || text[0] < '0' || text[0] > '9' || rank >= LIMIT_WORKERS)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s is '%.40s': a rank is a number from 0 to %d", name,
-                         text, LIMIT_WORKERS - 1);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s is '%.40s': a rank is a number from 0 to %d", name, text,
+                         LIMIT_WORKERS - 1);
     *ret_rank_plus_1 = (uint32_t)rank + 1;
     return STATUS_OK;
 }
@@ -71,7 +77,8 @@ static enum status gather_rank(const struct ps_options *options, struct ps_setti
     settings->rank_plus_1 = (uint32_t)options->rank_plus_1;
     for (size_t i = 0; settings->rank_plus_1 == 0 && i < sizeof names / sizeof names[0]; i++) {
         const char *text = environment(names[i]);
-        enum status status = text ? parse_rank(names[i], text, &settings->rank_plus_1, err) : STATUS_OK;
+        enum status status = text ? parse_rank(names[i], text, &settings->rank_plus_1, err)
+                                  : STATUS_OK;
         if (status)
             return status;
     }
@@ -88,7 +95,8 @@ enum status ps_settings_gather(const struct ps_options *options, struct ps_setti
 {
     struct ps_settings settings = {0};
     const char *job = options->job ? options->job : environment("PARAMD_JOB");
-    const char *token_file = options->token_file ? options->token_file : environment("PARAMD_TOKEN_FILE");
+    const char *token_file = options->token_file ? options->token_file
+                                                 : environment("PARAMD_TOKEN_FILE");
     enum status status = gather_coordinator(options, &settings, err);
 
     if (!status && job)

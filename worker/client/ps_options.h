@@ -1,4 +1,5 @@
-/* Where a client's settings come from: the caller, else the environment (the only place that reads it), else defaults. */
+/* Where a client's settings come from: the caller, else the environment (the only place that reads
+ * it), else defaults. */
 #ifndef PARAMD_WORKER_CLIENT_PS_OPTIONS_H
 #define PARAMD_WORKER_CLIENT_PS_OPTIONS_H
 
@@ -19,8 +20,9 @@ struct ps_settings {
     uint32_t join_timeout_ms, timeout_ms, heartbeat_ms, dead_ms;
 };
 
-/* INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED: names the option or variable, and what would be right. */
-NODISCARD enum status ps_settings_gather(const struct ps_options *options, struct ps_settings *ret_settings,
-                                         struct error *err);
+/* INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED: names the option or variable, and what would be
+ * right. */
+NODISCARD enum status ps_settings_gather(const struct ps_options *options,
+                                         struct ps_settings *ret_settings, struct error *err);
 
 #endif

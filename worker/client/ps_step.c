@@ -30,10 +30,11 @@ enum ps_status ps_step_begin(struct ps_client *client, uint64_t step, uint64_t e
     if (!status)
         status = ps_deadline(&call, PS_DEFAULT_TIMEOUT, &deadline_ns);
     if (!status && !ps_wait_until(&call, granted_or_ended, &wait, 0, deadline_ns))
-        status = error_set(&call.error, STATUS_DEADLINE_EXCEEDED,
-                           "begin step %llu: the coordinator allows steps up to %llu so far (a rank has not ended "
-                           "its step)",
-                           (unsigned long long)step, (unsigned long long)core_grant(client->core));
+        status = error_set(
+            &call.error, STATUS_DEADLINE_EXCEEDED,
+            "begin step %llu: the coordinator allows steps up to %llu so far (a rank has not ended "
+            "its step)",
+            (unsigned long long)step, (unsigned long long)core_grant(client->core));
     if (!status)
         status = core_step_begin(client->core, step, examples, &call.error);
     if (!status)
@@ -41,22 +42,23 @@ enum ps_status ps_step_begin(struct ps_client *client, uint64_t step, uint64_t e
     return ps_leave(&call, status);
 }
 
-static enum ps_status step_end(struct ps_client *client, const struct ps_metric *metrics, size_t metric_count,
-                               bool restart_totals, struct ps_error *ret_error)
+static enum ps_status step_end(struct ps_client *client, const struct ps_metric *metrics,
+                               size_t metric_count, bool restart_totals, struct ps_error *ret_error)
 {
     struct ps_call call;
     enum ps_status refused = ps_enter(&call, client, ret_error);
 
     if (refused)
         return refused;
-    enum status status = core_step_end(client->core, metrics, metric_count, restart_totals, &call.error);
+    enum status status = core_step_end(client->core, metrics, metric_count, restart_totals,
+                                       &call.error);
     if (!status)
         ps_loop_send(&client->loop);
     return ps_leave(&call, status);
 }
 
-enum ps_status ps_step_end(struct ps_client *client, const struct ps_metric *metrics, size_t metric_count,
-                           struct ps_error *ret_error)
+enum ps_status ps_step_end(struct ps_client *client, const struct ps_metric *metrics,
+                           size_t metric_count, struct ps_error *ret_error)
 {
     return step_end(client, metrics, metric_count, false, ret_error);
 }
@@ -87,7 +89,8 @@ enum ps_status ps_wait_step(struct ps_client *client, uint64_t step, int timeout
     enum status status = ps_deadline(&call, timeout_ms, &deadline_ns);
     if (!status && !ps_wait_until(&call, step_done_or_ended, &wait, 0, deadline_ns))
         status = error_set(&call.error, STATUS_DEADLINE_EXCEEDED,
-                           "wait for step %llu: the last committed step is %llu", (unsigned long long)step,
+                           "wait for step %llu: the last committed step is %llu",
+                           (unsigned long long)step,
                            (unsigned long long)(core_commit_plus_1(client->core)
                                                     ? core_commit_plus_1(client->core) - 1
                                                     : 0));
@@ -125,7 +128,8 @@ enum ps_status ps_totals(struct ps_client *client, uint64_t step, struct ps_metr
     enum status status = ps_deadline(&call, PS_DEFAULT_TIMEOUT, &deadline_ns);
     if (!status) {
         bool in_time = ps_wait_until(&call, totals_known, &wait, 0, deadline_ns);
-        status = core_totals(client->core, step, ret_totals, ret_running, capacity, ret_count, &call.error);
+        status = core_totals(client->core, step, ret_totals, ret_running, capacity, ret_count,
+                             &call.error);
         if (!in_time)
             status = call.error.status = STATUS_DEADLINE_EXCEEDED;
     }
@@ -157,7 +161,8 @@ enum ps_status ps_push_rows(struct ps_client *client, uint32_t variable, const i
 
     if (refused)
         return refused;
-    enum status status = core_push_rows(client->core, variable, rows, row_count, values, ret_handle, &call.error);
+    enum status status = core_push_rows(client->core, variable, rows, row_count, values, ret_handle,
+                                        &call.error);
     if (!status)
         ps_loop_send(&client->loop);
     return ps_leave(&call, status);
@@ -185,8 +190,8 @@ enum ps_status ps_pull(struct ps_client *client, uint32_t variable, uint64_t ste
     return ps_leave(&call, status);
 }
 
-enum ps_status ps_push_pull(struct ps_client *client, uint32_t variable, const void *gradient, void *values,
-                            ps_handle *ret_handle, struct ps_error *ret_error)
+enum ps_status ps_push_pull(struct ps_client *client, uint32_t variable, const void *gradient,
+                            void *values, ps_handle *ret_handle, struct ps_error *ret_error)
 {
     struct ps_call call;
     ps_handle handle;
@@ -194,7 +199,8 @@ enum ps_status ps_push_pull(struct ps_client *client, uint32_t variable, const v
 
     if (refused)
         return refused;
-    enum status status = core_push_pull(client->core, variable, gradient, values, &handle, &call.error);
+    enum status status = core_push_pull(client->core, variable, gradient, values, &handle,
+                                        &call.error);
     if (!status && ret_handle)
         *ret_handle = handle;
     if (!status)
@@ -219,7 +225,8 @@ enum ps_status ps_flush(struct ps_client *client, struct ps_error *ret_error)
 
 /* ---- waiting ---- */
 
-enum ps_status ps_wait(struct ps_client *client, ps_handle handle, int timeout_ms, struct ps_error *ret_error)
+enum ps_status ps_wait(struct ps_client *client, ps_handle handle, int timeout_ms,
+                       struct ps_error *ret_error)
 {
     struct ps_call call;
     uint64_t deadline_ns;

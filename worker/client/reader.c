@@ -21,7 +21,8 @@ uint64_t reader_deadline(const struct reader *reader)
     return now_ns() + reader->timeout_ns;
 }
 
-bool reader_wait(struct reader *reader, bool (*is_done)(const struct reader *reader), uint64_t deadline_ns)
+bool reader_wait(struct reader *reader, bool (*is_done)(const struct reader *reader),
+                 uint64_t deadline_ns)
 {
     while (!is_done(reader)) {
         uint64_t now = now_ns();
@@ -84,7 +85,8 @@ bool reader_send(struct reader_link *link, enum frame_type type, const ProtobufC
         reader->said_ns = now_ns();
     if (!status)
         return true;
-    error_set(&why, status, "cannot queue a %s frame: %s", frame_type_name(type), status_name(status));
+    error_set(&why, status, "cannot queue a %s frame: %s", frame_type_name(type),
+              status_name(status));
     reader_drop(link, &why);
     return false;
 }
@@ -105,15 +107,16 @@ static enum status link_try(struct reader_link *link, uint64_t deadline_ns, stru
         reader->addresses_known = false;
     uint64_t now = now_ns();
     uint64_t wait_ms = deadline_ns > now ? (deadline_ns - now) / 1000000 + 1 : 1;
-    enum status status = reader->io.connect(reader->io.context, link->address, !link->control, wait_ms, link,
-                                            &link->link, err);
+    enum status status = reader->io.connect(reader->io.context, link->address, !link->control,
+                                            wait_ms, link, &link->link, err);
     if (status)
         return status;
     while (!settled(reader, link)) {
         now = now_ns();
         if (now >= deadline_ns) {
             struct error why;
-            error_set(&why, STATUS_DEADLINE_EXCEEDED, link->up ? "not all servers are there" : "no answer");
+            error_set(&why, STATUS_DEADLINE_EXCEEDED,
+                      link->up ? "not all servers are there" : "no answer");
             reader_drop(link, &why);
             break;
         }
@@ -219,7 +222,8 @@ static void on_hello_reply(struct reader_link *link, const Pmd__HelloReply *repl
 static void on_members(struct reader *reader, const Pmd__Members *members)
 {
     for (uint32_t s = 0; members->n_server_address == reader->servers && s < reader->servers; s++)
-        snprintf(reader->bulk[s].address, sizeof reader->bulk[s].address, "%s", members->server_address[s]);
+        snprintf(reader->bulk[s].address, sizeof reader->bulk[s].address, "%s",
+                 members->server_address[s]);
     reader->addresses_known = true;
 }
 
@@ -228,7 +232,8 @@ static void on_failure(struct reader_link *link, const Pmd__Failure *failure)
     struct reader *reader = link->reader;
     struct error why;
 
-    error_set(&why, failure->status ? (enum status)failure->status : STATUS_UNKNOWN, "%s", failure->message);
+    error_set(&why, failure->status ? (enum status)failure->status : STATUS_UNKNOWN, "%s",
+              failure->message);
     if (!link->up || link->head.request == 0) {
         link->refused = true;
         link->why = why;
@@ -245,8 +250,8 @@ static void on_end(struct reader_link *link, const Pmd__End *end)
 {
     struct reader *reader = link->reader;
 
-    error_set(&reader->end, end->status ? (enum status)end->status : STATUS_UNAVAILABLE, "the job is over: %s",
-              end->message);
+    error_set(&reader->end, end->status ? (enum status)end->status : STATUS_UNAVAILABLE,
+              "the job is over: %s", end->message);
     link->refused = true;
     link->why = reader->end;
     reader_drop(link, &reader->end);
@@ -264,7 +269,8 @@ static void on_registry(struct reader *reader, const Pmd__Registry *page)
     }
 }
 
-/* Kept packed in the link's header buffer; unpacked once more into an arena that outlives the next message. */
+/* Kept packed in the link's header buffer; unpacked once more into an arena that outlives the next
+ * message. */
 static void on_status_reply(struct reader_link *link)
 {
     struct reader *reader = link->reader;
@@ -272,8 +278,8 @@ static void on_status_reply(struct reader_link *link)
 
     arena_clear(&reader->status_arena);
     reader->status = NULL;
-    if (!message_unpack(FRAME_STATUS_REPLY, link->header, link->head.header_bytes, &reader->status_arena,
-                        &message, &reader->failure))
+    if (!message_unpack(FRAME_STATUS_REPLY, link->header, link->head.header_bytes,
+                        &reader->status_arena, &message, &reader->failure))
         reader->status = message;
     answer(reader);
 }
@@ -336,8 +342,10 @@ static enum link_verdict on_head(void *context, struct link *link, const struct 
     const void *message;
 
     ret_incoming->place_count = 0;
-    if (!ours || !belongs(ours, head->type) || (head->payload_bytes && head->type != FRAME_READ_REPLY)) {
-        error_set(err, STATUS_INVALID_ARGUMENT, "a %s frame does not belong here", frame_type_name(head->type));
+    if (!ours || !belongs(ours, head->type) ||
+        (head->payload_bytes && head->type != FRAME_READ_REPLY)) {
+        error_set(err, STATUS_INVALID_ARGUMENT, "a %s frame does not belong here",
+                  frame_type_name(head->type));
         return LINK_REFUSE;
     }
     ours->head = *head;
@@ -375,7 +383,8 @@ static void on_frame(void *context, struct link *link)
         return;
     }
     arena_clear(&reader->arena);
-    if (message_unpack(ours->head.type, ours->header, ours->head.header_bytes, &reader->arena, &message, &err)) {
+    if (message_unpack(ours->head.type, ours->header, ours->head.header_bytes, &reader->arena,
+                       &message, &err)) {
         reader_drop(ours, &err);
         return;
     }
@@ -421,7 +430,8 @@ static uint64_t on_turn(void *context)
 
 /* ---- life ---- */
 
-static enum status prepare(struct reader *reader, const struct reader_options *options, struct error *err)
+static enum status prepare(struct reader *reader, const struct reader_options *options,
+                           struct error *err)
 {
     const struct link_engine engine = {.context = reader,
                                        .on_open = on_open,
@@ -433,7 +443,8 @@ static enum status prepare(struct reader *reader, const struct reader_options *o
 
     if (!options->coordinator || strlen(options->coordinator) > LIMIT_ADDRESS_BYTES ||
         (options->job && strlen(options->job) > LIMIT_JOB_NAME_BYTES))
-        return error_set(err, STATUS_INVALID_ARGUMENT, "the coordinator's address or the job's name is %s",
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "the coordinator's address or the job's name is %s",
                          options->coordinator ? "too long" : "missing");
     snprintf(reader->control.address, sizeof reader->control.address, "%s", options->coordinator);
     snprintf(reader->job_name, sizeof reader->job_name, "%s", options->job ? options->job : "");
@@ -459,7 +470,8 @@ static enum status prepare(struct reader *reader, const struct reader_options *o
     return STATUS_OK;
 }
 
-enum status reader_connect(const struct reader_options *options, struct reader **ret_reader, struct error *err)
+enum status reader_connect(const struct reader_options *options, struct reader **ret_reader,
+                           struct error *err)
 {
     struct reader *reader = alloc_zero(sizeof *reader);
 
@@ -509,7 +521,8 @@ static bool is_answered(const struct reader *reader)
     return reader->answered;
 }
 
-/* Asks the coordinator and waits; once more if the connection broke, since all requests may be asked twice. */
+/* Asks the coordinator and waits; once more if the connection broke, since all requests may be
+ * asked twice. */
 static enum status ask(struct reader *reader, enum frame_type type, const ProtobufCMessage *message,
                        struct error *err)
 {
@@ -526,8 +539,9 @@ static enum status ask(struct reader *reader, enum frame_type type, const Protob
         bool in_time = reader_wait(reader, is_answered, reader_deadline(reader));
         reader->request = 0;
         if (!in_time)
-            return error_set(err, STATUS_DEADLINE_EXCEEDED, "coordinator %s: no answer to %s after %.1f s",
-                             reader->control.address, frame_type_name(type), (double)reader->timeout_ns / 1e9);
+            return error_set(
+                err, STATUS_DEADLINE_EXCEEDED, "coordinator %s: no answer to %s after %.1f s",
+                reader->control.address, frame_type_name(type), (double)reader->timeout_ns / 1e9);
         status = reader->failure.status;
         if (status != STATUS_UNAVAILABLE || reader->end.status)
             break;
@@ -537,7 +551,8 @@ static enum status ask(struct reader *reader, enum frame_type type, const Protob
     return status;
 }
 
-enum status reader_list(struct reader *reader, const struct registry **ret_registry, struct error *err)
+enum status reader_list(struct reader *reader, const struct registry **ret_registry,
+                        struct error *err)
 {
     Pmd__List list = PMD__LIST__INIT;
     enum status status = STATUS_OK;
@@ -566,13 +581,15 @@ enum status reader_place(struct reader *reader, struct error *err)
         variables[i].dtype = registry->variables[i].dtype;
         variables[i].element_count = registry->variables[i].elements;
     }
-    status = placement_init(&reader->placement, variables, registry->variable_count, reader->servers, err);
+    status = placement_init(&reader->placement, variables, registry->variable_count,
+                            reader->servers, err);
     alloc_free(variables);
     reader->placed = !status;
     return status;
 }
 
-enum status reader_snapshot(struct reader *reader, bool slots, uint64_t *ret_step, struct error *err)
+enum status reader_snapshot(struct reader *reader, bool slots, uint64_t *ret_step,
+                            struct error *err)
 {
     Pmd__Snapshot snapshot = PMD__SNAPSHOT__INIT;
 
@@ -618,7 +635,8 @@ enum status reader_release_snapshot(struct reader *reader, struct error *err)
     return ask(reader, FRAME_RELEASE, &release.base, err);
 }
 
-enum status reader_status(struct reader *reader, const Pmd__StatusReply **ret_status, struct error *err)
+enum status reader_status(struct reader *reader, const Pmd__StatusReply **ret_status,
+                          struct error *err)
 {
     Pmd__Status message = PMD__STATUS__INIT;
     enum status status = ask(reader, FRAME_STATUS, &message.base, err);
@@ -628,8 +646,8 @@ enum status reader_status(struct reader *reader, const Pmd__StatusReply **ret_st
     return status;
 }
 
-enum status reader_set(struct reader *reader, const char *key, double value, uint64_t *ret_from_step,
-                       struct error *err)
+enum status reader_set(struct reader *reader, const char *key, double value,
+                       uint64_t *ret_from_step, struct error *err)
 {
     Pmd__Set set = PMD__SET__INIT;
 

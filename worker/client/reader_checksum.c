@@ -11,7 +11,8 @@
 /* ---- slots ---- */
 
 /* False: the variable has no optimizer. */
-static bool optimizer_of(const struct registry *registry, uint32_t variable, struct optimizer *ret_optimizer)
+static bool optimizer_of(const struct registry *registry, uint32_t variable,
+                         struct optimizer *ret_optimizer)
 {
     const struct variable_spec *spec = &registry->variables[variable];
     const struct optimizer_spec *configured = registry_optimizer(registry, spec->optimizer);
@@ -23,8 +24,8 @@ static bool optimizer_of(const struct registry *registry, uint32_t variable, str
         snprintf(options[i].key, sizeof options[i].key, "%s", configured->settings[i].key);
         options[i].value = configured->settings[i].value;
     }
-    return optimizer_init(ret_optimizer, configured->name, options, configured->setting_count, NULL) ==
-           STATUS_OK;
+    return optimizer_init(ret_optimizer, configured->name, options, configured->setting_count,
+                          NULL) == STATUS_OK;
 }
 
 size_t reader_slot_count(const struct registry *registry, uint32_t variable)
@@ -38,7 +39,8 @@ const char *reader_slot_name(const struct registry *registry, uint32_t variable,
 {
     struct optimizer optimizer;
 
-    return optimizer_of(registry, variable, &optimizer) ? optimizer_slot_name(&optimizer, slot) : "";
+    return optimizer_of(registry, variable, &optimizer) ? optimizer_slot_name(&optimizer, slot)
+                                                        : "";
 }
 
 /* ---- lines ---- */
@@ -53,8 +55,8 @@ static void shape_text(const struct variable_spec *spec, char *ret_text, size_t 
                                  (unsigned long long)spec->shape[i]);
 }
 
-static void add_lines(struct hash_sha256_stream *stream, const struct variable_spec *spec, const char *slot_name,
-                      const uint8_t *digests, uint32_t block_count)
+static void add_lines(struct hash_sha256_stream *stream, const struct variable_spec *spec,
+                      const char *slot_name, const uint8_t *digests, uint32_t block_count)
 {
     char shape[LIMIT_RANK * 21 + 8];
     char line[LIMIT_NAME_BYTES + sizeof shape + 256];
@@ -63,14 +65,15 @@ static void add_lines(struct hash_sha256_stream *stream, const struct variable_s
     shape_text(spec, shape, sizeof shape);
     for (uint32_t block = 0; block < block_count; block++) {
         hash_sha256_text(digests + (size_t)block * HASH_SHA256_BYTES, hex);
-        int length = snprintf(line, sizeof line, "%s %s %s %s %llu %s\n", spec->name, dtype_name(spec->dtype), shape,
-                              slot_name, (unsigned long long)block * BLOCK_ELEMENTS_MAX, hex);
+        int length = snprintf(line, sizeof line, "%s %s %s %s %llu %s\n", spec->name,
+                              dtype_name(spec->dtype), shape, slot_name,
+                              (unsigned long long)block * BLOCK_ELEMENTS_MAX, hex);
         hash_sha256_add(stream, line, (size_t)length);
     }
 }
 
-static enum status add_variable(struct reader *reader, struct hash_sha256_stream *stream, uint32_t variable,
-                                bool slots, struct error *err)
+static enum status add_variable(struct reader *reader, struct hash_sha256_stream *stream,
+                                uint32_t variable, bool slots, struct error *err)
 {
     const struct variable_spec *spec = &reader->registry.variables[variable];
     uint32_t block_count = placement_block_count(&reader->placement, variable);
@@ -81,9 +84,11 @@ static enum status add_variable(struct reader *reader, struct hash_sha256_stream
     if (!digests)
         return error_no_memory(err, "the digests of a variable");
     for (size_t slot = 0; !status && slot <= slot_count; slot++) {
-        status = reader_read_held(reader, variable, (uint32_t)slot, 0, spec->elements, true, digests, err);
+        status = reader_read_held(reader, variable, (uint32_t)slot, 0, spec->elements, true,
+                                  digests, err);
         if (!status)
-            add_lines(stream, spec, slot ? reader_slot_name(&reader->registry, variable, slot - 1) : "value",
+            add_lines(stream, spec,
+                      slot ? reader_slot_name(&reader->registry, variable, slot - 1) : "value",
                       digests, block_count);
     }
     alloc_free(digests);
@@ -102,8 +107,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
 }
 
-static enum status checksum_held(struct reader *reader, bool slots, uint8_t digest[HASH_SHA256_BYTES],
-                                 struct error *err)
+static enum status checksum_held(struct reader *reader, bool slots,
+                                 uint8_t digest[HASH_SHA256_BYTES], struct error *err)
 {
     size_t count = reader->registry.variable_count;
     struct named *order = alloc_array(count, sizeof *order);

@@ -1,6 +1,7 @@
 /*
- * One variable or slot, from all servers that have a part of it: blocks are asked for some at a time, and what comes is read
- * straight into its place. What does not belong to the caller's range, or comes too late, is read into nowhere.
+ * One variable or slot, from all servers that have a part of it: blocks are asked for some at a
+ * time, and what comes is read straight into its place. What does not belong to the caller's range,
+ * or comes too late, is read into nowhere.
  */
 #include "worker/client/reader_state.h"
 
@@ -30,7 +31,8 @@ static void pump(struct reader_link *link)
     if (!job->active || link->outstanding > count_max / 2)
         return;
     while (count < count_max &&
-           placement_next_of_variable(&reader->placement, link->server, job->variable, link->next_block, &block) &&
+           placement_next_of_variable(&reader->placement, link->server, job->variable,
+                                      link->next_block, &block) &&
            block < job->block_end) {
         variables[count] = job->variable;
         blocks[count++] = block;
@@ -72,7 +74,8 @@ static size_t value_places(const struct reader *reader, uint32_t block, struct l
 
 static enum link_verdict refuse(const struct reader_link *link, const char *what, struct error *err)
 {
-    error_set(err, STATUS_INVALID_ARGUMENT, "READ_REPLY %llu: %s", (unsigned long long)link->head.request, what);
+    error_set(err, STATUS_INVALID_ARGUMENT, "READ_REPLY %llu: %s",
+              (unsigned long long)link->head.request, what);
     return LINK_REFUSE;
 }
 
@@ -94,7 +97,8 @@ enum link_verdict reader_read_head(struct reader_link *link, const Pmd__ReadRepl
         return refuse(link, "another snapshot, step or slot than was asked for", err);
     for (size_t i = 0; i < reply->n_block; i++) {
         uint32_t block = reply->block[i];
-        if (reply->variable[i] != job->variable || block < job->block_first || block >= job->block_end ||
+        if (reply->variable[i] != job->variable || block < job->block_first ||
+            block >= job->block_end ||
             placement_server_of(&reader->placement, job->variable, block) != link->server)
             return refuse(link, "a block that was not asked for", err);
         if (ret_incoming->place_count + 3 > LIMIT_FRAME_BLOCKS)
@@ -102,7 +106,8 @@ enum link_verdict reader_read_head(struct reader_link *link, const Pmd__ReadRepl
         struct link_place *places = &ret_incoming->places[ret_incoming->place_count];
         size_t count = 1;
         if (job->digest)
-            places[0] = (struct link_place){job->into + (size_t)(block - job->block_first) * HASH_SHA256_BYTES,
+            places[0] = (struct link_place){job->into + (size_t)(block - job->block_first) *
+                                                            HASH_SHA256_BYTES,
                                             HASH_SHA256_BYTES};
         else
             count = value_places(reader, block, places);
@@ -164,7 +169,8 @@ static enum status links_up(struct reader *reader, struct error *err)
         struct reader_link *link = &reader->bulk[s];
         link->next_block = job->block_first;
         link->outstanding = 0;
-        if (!placement_next_of_variable(&reader->placement, s, job->variable, job->block_first, &block) ||
+        if (!placement_next_of_variable(&reader->placement, s, job->variable, job->block_first,
+                                        &block) ||
             block >= job->block_end)
             continue;
         enum status status = reader_link_up(link, err);
@@ -200,16 +206,18 @@ static enum status job_run(struct reader *reader, struct error *err)
     for (uint32_t s = 0; s < reader->servers; s++)
         pump(&reader->bulk[s]);
     if (!reader_wait(reader, job_done, reader_deadline(reader)))
-        return error_set(err, STATUS_DEADLINE_EXCEEDED, "%u of %u blocks are missing after %.1f s", job->missing,
-                         job->block_end - job->block_first, (double)reader->timeout_ns / 1e9);
+        return error_set(err, STATUS_DEADLINE_EXCEEDED, "%u of %u blocks are missing after %.1f s",
+                         job->missing, job->block_end - job->block_first,
+                         (double)reader->timeout_ns / 1e9);
     if (job->missing == 0)
         return STATUS_OK;
     *err = job->failure;
     return err->status;
 }
 
-enum status reader_read_held(struct reader *reader, uint32_t variable, uint32_t slot, uint64_t first,
-                             uint64_t count, bool digest, void *into, struct error *err)
+enum status reader_read_held(struct reader *reader, uint32_t variable, uint32_t slot,
+                             uint64_t first, uint64_t count, bool digest, void *into,
+                             struct error *err)
 {
     struct reader_job *job = &reader->job;
 
@@ -220,7 +228,8 @@ enum status reader_read_held(struct reader *reader, uint32_t variable, uint32_t 
                                .first = first,
                                .count = count,
                                .block_first = (uint32_t)(first / BLOCK_ELEMENTS_MAX),
-                               .block_end = (uint32_t)((first + count - 1) / BLOCK_ELEMENTS_MAX) + 1,
+                               .block_end = (uint32_t)((first + count - 1) / BLOCK_ELEMENTS_MAX) +
+                                            1,
                                .into = into};
     job->missing = job->block_end - job->block_first;
     job->seen = alloc_array(job->missing, sizeof *job->seen);
@@ -234,22 +243,23 @@ enum status reader_read_held(struct reader *reader, uint32_t variable, uint32_t 
     return status;
 }
 
-static enum status check_range(const struct reader *reader, uint32_t variable, uint64_t first, uint64_t count,
-                               struct error *err)
+static enum status check_range(const struct reader *reader, uint32_t variable, uint64_t first,
+                               uint64_t count, struct error *err)
 {
     if (variable >= reader->registry.variable_count)
-        return error_set(err, STATUS_OUT_OF_RANGE, "read variable %u: the job has %zu variables", variable,
-                         reader->registry.variable_count);
+        return error_set(err, STATUS_OUT_OF_RANGE, "read variable %u: the job has %zu variables",
+                         variable, reader->registry.variable_count);
     const struct variable_spec *spec = &reader->registry.variables[variable];
     if (first > spec->elements || count > spec->elements - first)
-        return error_set(err, STATUS_OUT_OF_RANGE, "read '%s': %llu elements from %llu on, it has %llu", spec->name,
+        return error_set(err, STATUS_OUT_OF_RANGE,
+                         "read '%s': %llu elements from %llu on, it has %llu", spec->name,
                          (unsigned long long)count, (unsigned long long)first,
                          (unsigned long long)spec->elements);
     return STATUS_OK;
 }
 
-enum status reader_read(struct reader *reader, uint32_t variable, uint32_t slot, uint64_t first, uint64_t count,
-                        void *ret_values, uint64_t *ret_step, struct error *err)
+enum status reader_read(struct reader *reader, uint32_t variable, uint32_t slot, uint64_t first,
+                        uint64_t count, void *ret_values, uint64_t *ret_step, struct error *err)
 {
     enum status status;
     unsigned tries = 0;
@@ -266,8 +276,8 @@ enum status reader_read(struct reader *reader, uint32_t variable, uint32_t slot,
     return status;
 }
 
-enum status reader_digest(struct reader *reader, uint32_t variable, uint32_t slot, uint8_t *ret_digests,
-                          uint64_t *ret_step, struct error *err)
+enum status reader_digest(struct reader *reader, uint32_t variable, uint32_t slot,
+                          uint8_t *ret_digests, uint64_t *ret_step, struct error *err)
 {
     enum status status;
     unsigned tries = 0;
@@ -277,8 +287,9 @@ enum status reader_digest(struct reader *reader, uint32_t variable, uint32_t slo
         if (!status)
             status = check_range(reader, variable, 0, 0, err);
         if (!status)
-            status = reader_read_held(reader, variable, slot, 0, reader->registry.variables[variable].elements,
-                                      true, ret_digests, err);
+            status = reader_read_held(reader, variable, slot, 0,
+                                      reader->registry.variables[variable].elements, true,
+                                      ret_digests, err);
     } while (status && reader_try_again(reader, status, &tries));
     if (!status && ret_step)
         *ret_step = reader->step;

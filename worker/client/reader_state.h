@@ -12,7 +12,8 @@
 #include "worker/client/reader.h"
 
 enum {
-    READER_TRIES = 8,         /* snapshots that were gone, connections that broke, during one read */
+    /* snapshots that were gone, connections that broke, during one read */
+    READER_TRIES = 8,
     READER_VALUE_BLOCKS = 32, /* of one READ: 8 MiB of float32 */
     READER_DIGEST_BLOCKS = 256,
 };
@@ -34,7 +35,7 @@ struct reader_link {
     size_t header_capacity;
 
     /* Bulk: the read under way. */
-    bool receiving;       /* into the caller's memory */
+    bool receiving; /* into the caller's memory */
     uint32_t received[LIMIT_FRAME_BLOCKS];
     uint32_t received_count;
     uint32_t next_block;  /* from which on nothing was asked yet */
@@ -97,7 +98,8 @@ struct reader {
 /* ---- reader.c ---- */
 
 /* Turns the loop until is_done; false at the deadline. */
-bool reader_wait(struct reader *reader, bool (*is_done)(const struct reader *reader), uint64_t deadline_ns);
+bool reader_wait(struct reader *reader, bool (*is_done)(const struct reader *reader),
+                 uint64_t deadline_ns);
 uint64_t reader_deadline(const struct reader *reader);
 void reader_drop(struct reader_link *link, const struct error *why);
 /* A link that is up, made if there is none. */

@@ -1,4 +1,5 @@
-/* Trains y = 2x + 1 from noisy examples with libparamd: each worker has its own, the servers own w and b and run Adam. */
+/* Trains y = 2x + 1 from noisy examples with libparamd: each worker has its own, the servers own w
+ * and b and run Adam. */
 #include <paramd/ps.h>
 
 #include <math.h>
@@ -17,9 +18,11 @@ static void check(enum ps_status status)
     exit(error.exit_code);
 }
 
-static double uniform(void)
+/* Uniform in -1 .. 1, the next of a linear congruential sequence. */
+static double uniform(uint64_t *state)
 {
-    return rand() / (double)RAND_MAX * 2 - 1;
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(*state >> 11) / (double)((uint64_t)1 << 52) - 1;
 }
 
 int main(void)
@@ -38,16 +41,16 @@ int main(void)
     check(ps_pull(ps, b_id, PS_LATEST, &b, NULL, &error));
     for (uint64_t t = ps_step(ps) + 1; t <= STEPS; t++) {
         check(ps_step_begin(ps, t, BATCH, &error));
-        srand((unsigned)(t * 1000 + ps_rank(ps))); /* a batch is a function of step and rank: a restart repeats it */
-        float w_grad = 0, b_grad = 0;
-        double loss = 0;
+        uint64_t state = t * 1000 + ps_rank(ps); /* the batch: a restarted worker repeats it */
+        double w_sum = 0, b_sum = 0, loss = 0;
         for (int i = 0; i < BATCH; i++) {
-            double x = uniform();
-            double miss = w * x + b - (2 * x + 1 + 0.1 * uniform());
-            w_grad += (float)(2 * miss * x / BATCH);
-            b_grad += (float)(2 * miss / BATCH);
+            double x = uniform(&state);
+            double miss = w * x + b - (2 * x + 1 + 0.1 * uniform(&state));
+            w_sum += 2 * miss * x;
+            b_sum += 2 * miss;
             loss += miss * miss;
         }
+        float w_grad = (float)(w_sum / BATCH), b_grad = (float)(b_sum / BATCH);
         check(ps_push_pull(ps, w_id, &w_grad, &w, &w_ready, &error));
         check(ps_push_pull(ps, b_id, &b_grad, &b, &b_ready, &error));
         check(ps_step_end(ps, &(struct ps_metric){"loss", loss, BATCH}, 1, &error));

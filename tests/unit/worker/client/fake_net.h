@@ -1,4 +1,5 @@
-/* Links that keep what the engine sends and say what a test tells them to; time stands still until the test moves it. */
+/* Links that keep what the engine sends and say what a test tells them to; time stands still until
+ * the test moves it. */
 #ifndef PARAMD_TESTS_UNIT_WORKER_CLIENT_FAKE_NET_H
 #define PARAMD_TESTS_UNIT_WORKER_CLIENT_FAKE_NET_H
 
@@ -57,7 +58,8 @@ struct fake_net {
     char notice[256];
 };
 
-static inline enum status fake_send(void *context, struct link *link, const struct link_frame *frame)
+static inline enum status fake_send(void *context, struct link *link,
+                                    const struct link_frame *frame)
 {
     struct fake_net *net = context;
     struct fake_link *fake = (struct fake_link *)(void *)link;
@@ -98,8 +100,9 @@ static inline void fake_close(void *context, struct link *link, bool flush, cons
     fake->closing = true;
 }
 
-static inline enum status fake_connect(void *context, const char *address, bool bulk, uint64_t timeout_ms,
-                                       void *user, struct link **ret_link, struct error *err)
+static inline enum status fake_connect(void *context, const char *address, bool bulk,
+                                       uint64_t timeout_ms, void *user, struct link **ret_link,
+                                       struct error *err)
 {
     struct fake_net *net = context;
     struct fake_link *fake = calloc(1, sizeof *fake);
@@ -215,10 +218,10 @@ static inline struct fake_link *fake_bulk(struct fake_net *net, uint32_t server)
 }
 
 /* on_head of a frame; LINK_TAKE fills incoming. */
-static inline enum link_verdict fake_head(struct fake_net *net, struct fake_link *fake, enum frame_type type,
-                                          const ProtobufCMessage *message, uint64_t request,
-                                          size_t payload_bytes, struct link_incoming *incoming,
-                                          struct error *err)
+static inline enum link_verdict fake_head(struct fake_net *net, struct fake_link *fake,
+                                          enum frame_type type, const ProtobufCMessage *message,
+                                          uint64_t request, size_t payload_bytes,
+                                          struct link_incoming *incoming, struct error *err)
 {
     static uint8_t header[LIMIT_HEADER_BYTES];
     struct frame_head head = {.type = type,
@@ -354,8 +357,8 @@ struct fake_variable {
 };
 
 /* Registry closed, version 0 committed, grant 2. */
-static inline void fake_start(struct fake_net *net, const struct fake_variable *variables, size_t count,
-                              bool commit)
+static inline void fake_start(struct fake_net *net, const struct fake_variable *variables,
+                              size_t count, bool commit)
 {
     Pmd__Registry page = PMD__REGISTRY__INIT;
     Pmd__VariableSpec specs[8];
@@ -374,8 +377,9 @@ static inline void fake_start(struct fake_net *net, const struct fake_variable *
         specs[i].n_shape = variables[i].cols ? 2 : 1;
         specs[i].shape = shapes[i];
         specs[i].trainable = !variables[i].not_trainable;
-        specs[i].initializer = variables[i].assigned ? PMD__INITIALIZER_KIND__INITIALIZER_KIND_ASSIGNED
-                                                     : PMD__INITIALIZER_KIND__INITIALIZER_KIND_ZEROS;
+        specs[i].initializer = variables[i].assigned
+                                   ? PMD__INITIALIZER_KIND__INITIALIZER_KIND_ASSIGNED
+                                   : PMD__INITIALIZER_KIND__INITIALIZER_KIND_ZEROS;
         pointers[i] = &specs[i];
     }
     page.total = (uint32_t)count;

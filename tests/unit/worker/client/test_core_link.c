@@ -347,9 +347,10 @@ static void test_bad_specs_are_refused_here(void **state)
     assert_int_equal(core_create(net.core, &(struct ps_variable){.name = "a b"}, &handle, &why),
                      STATUS_INVALID_ARGUMENT);
     assert_non_null(strstr(why.message, "'a b'"));
-    assert_int_equal(
-        core_create(net.core, &(struct ps_variable){.name = "w", .shape = &zero, .rank = 1}, &handle, &why),
-        STATUS_INVALID_ARGUMENT);
+    assert_int_equal(core_create(net.core,
+                                 &(struct ps_variable){.name = "w", .shape = &zero, .rank = 1},
+                                 &handle, &why),
+                     STATUS_INVALID_ARGUMENT);
     assert_int_equal(
         core_create(net.core, &(struct ps_variable){.name = "w", .dtype = PS_INT64}, &handle, &why),
         STATUS_INVALID_ARGUMENT);
@@ -366,10 +367,12 @@ static void test_frames_that_do_not_belong_are_refused(void **state)
 
     (void)state;
     fake_form(&net, 1);
-    assert_int_equal(fake_head(&net, fake_control(&net), FRAME_PUSH_ACK, &ack.base, 0, 0, &incoming, &err),
-                     LINK_REFUSE);
-    assert_int_equal(fake_head(&net, fake_bulk(&net, 0), FRAME_PUSH_ACK, &ack.base, 0, 8, &incoming, &err),
-                     LINK_REFUSE);
+    assert_int_equal(
+        fake_head(&net, fake_control(&net), FRAME_PUSH_ACK, &ack.base, 0, 0, &incoming, &err),
+        LINK_REFUSE);
+    assert_int_equal(
+        fake_head(&net, fake_bulk(&net, 0), FRAME_PUSH_ACK, &ack.base, 0, 8, &incoming, &err),
+        LINK_REFUSE);
     fake_end(&net);
 }
 

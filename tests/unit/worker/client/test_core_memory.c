@@ -8,7 +8,8 @@ static const struct fake_variable variables[] = {
 };
 enum { BIG, SMALL, TABLE, VARIABLES };
 
-static float big[6 * 65536], big_gradient[6 * 65536], small[10], small_gradient[10], rows_gradient[3 * 4];
+static float big[6 * 65536], big_gradient[6 * 65536], small[10], small_gradient[10],
+    rows_gradient[3 * 4];
 static const int64_t rows[3] = {5, 900, 5};
 
 /* Everything that was asked on a bulk link is answered. */
@@ -80,7 +81,8 @@ static void test_a_step_allocates_nothing(void **state)
     fake_end(&net);
 }
 
-/* The n-th allocation of a step fails: that call says so, and the step can be done again to its end. */
+/* The n-th allocation of a step fails: that call says so, and the step can be done again to its
+ * end. */
 static void test_a_step_survives_every_failed_allocation(void **state)
 {
     uint64_t failures = 0;
@@ -123,7 +125,8 @@ static void test_a_step_survives_every_failed_allocation(void **state)
     assert_in_range(failures, 5, 1000);
 }
 
-/* Making a client, and joining: the n-th allocation fails, and the client says so or tries again. */
+/* Making a client, and joining: the n-th allocation fails, and the client says so or tries again.
+ * */
 static void test_joining_survives_every_failed_allocation(void **state)
 {
     struct core_options options = {.coordinator = "127.0.0.1:7000"};
@@ -145,8 +148,8 @@ static void test_joining_survives_every_failed_allocation(void **state)
             struct error err;
             reply.incarnation = 1;
             reply.workers = reply.servers = 2;
-            if (fake_head(&net, fake_control(&net), FRAME_HELLO_REPLY, &reply.base, 1, 0, &incoming, &err) ==
-                LINK_TAKE) {
+            if (fake_head(&net, fake_control(&net), FRAME_HELLO_REPLY, &reply.base, 1, 0, &incoming,
+                          &err) == LINK_TAKE) {
                 net.engine.on_frame(net.engine.context, &fake_control(&net)->link);
                 joined = core_servers(net.core) == 2 && !core_ended(net.core, NULL, NULL);
             }

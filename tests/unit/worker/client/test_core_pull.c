@@ -1,4 +1,5 @@
-/* Pulls: what is asked for, where the answers go, and that nothing is written after a caller went away. */
+/* Pulls: what is asked for, where the answers go, and that nothing is written after a caller went
+ * away. */
 #include "tests/unit/worker/client/fake_net.h"
 
 static const struct fake_variable variables[] = {
@@ -54,12 +55,14 @@ static void test_pulls_of_many_variables_share_a_frame(void **state)
     Pmd__Pull *pull = pull_of(sent);
     assert_int_equal(pull->n_block, 2);
     Pmd__PullReply reply = reply_to(pull, 1, 1);
-    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes, sizeof tiny);
+    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              sizeof tiny);
     assert_true(core_ready(net.core, second));
     assert_false(core_ready(net.core, first));
     assert_true(tiny[0] == 1 && tiny[2] == 3 && small[0] == 0);
     reply = reply_to(pull, 0, 1);
-    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes, sizeof small);
+    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              sizeof small);
     assert_true(core_ready(net.core, first));
     assert_true(small[9] == 10);
     pmd__pull__free_unpacked(pull, NULL);
@@ -104,7 +107,8 @@ static void test_new_connection_asks_for_the_missing_blocks(void **state)
     struct fake_sent *sent = fake_next(fake_bulk(&net, 0), FRAME_PULL);
     Pmd__Pull *pull = pull_of(sent);
     Pmd__PullReply reply = reply_to(pull, 1, 1);
-    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes, 65536 * 4);
+    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              65536 * 4);
     fake_break(&net, fake_bulk(&net, 0));
     fake_reconnect(&net, 0);
     struct fake_sent *again = fake_next(fake_bulk(&net, 0), FRAME_PULL);
@@ -134,8 +138,10 @@ static void test_late_answer_is_read_into_nowhere(void **state)
     struct fake_sent *sent = fake_next(link, FRAME_PULL);
     Pmd__Pull *pull = pull_of(sent);
     assert_int_equal(core_expire(net.core, handle, 60000, &why), STATUS_DEADLINE_EXCEEDED);
-    assert_string_equal(why.message, "after 60.0 s: pull 'small' of step 5: 1 of 1 blocks are missing, from server 0 "
-                                     "(127.0.0.1:7000) (committed: step 0)");
+    assert_string_equal(
+        why.message,
+        "after 60.0 s: pull 'small' of step 5: 1 of 1 blocks are missing, from server 0 "
+        "(127.0.0.1:7000) (committed: step 0)");
     Pmd__PullReply reply = reply_to(pull, 0, 1);
     fake_tell(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, bytes, sizeof small);
     assert_true(small[0] == 0);
@@ -162,14 +168,16 @@ static void test_only_the_abandoned_part_goes_nowhere(void **state)
     Pmd__Pull *pull = pull_of(sent);
     core_expire(net.core, first, 1, NULL);
     Pmd__PullReply reply = reply_to(pull, 0, 2);
-    fake_tell(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, bytes, sizeof small + sizeof tiny);
+    fake_tell(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              sizeof small + sizeof tiny);
     assert_true(small[0] == 0 && tiny[0] == 11);
     assert_true(core_ready(net.core, second));
     pmd__pull__free_unpacked(pull, NULL);
     fake_end(&net);
 }
 
-/* The deadline passes while the bytes arrive: the link is closed, so nothing is written afterwards. */
+/* The deadline passes while the bytes arrive: the link is closed, so nothing is written afterwards.
+ * */
 static void test_deadline_in_the_middle_of_a_frame_closes_the_link(void **state)
 {
     struct fake_net net;
@@ -186,8 +194,8 @@ static void test_deadline_in_the_middle_of_a_frame_closes_the_link(void **state)
     struct fake_sent *sent = fake_next(link, FRAME_PULL);
     Pmd__Pull *pull = pull_of(sent);
     Pmd__PullReply reply = reply_to(pull, 0, 1);
-    assert_int_equal(fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, sizeof small, &incoming,
-                               &err),
+    assert_int_equal(fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request,
+                               sizeof small, &incoming, &err),
                      LINK_TAKE);
     assert_ptr_equal(incoming.places[0].data, small);
     core_expire(net.core, handle, 1, NULL);
@@ -217,12 +225,14 @@ static void test_half_a_frame_counts_as_none(void **state)
     struct fake_sent *sent = fake_next(link, FRAME_PULL);
     Pmd__Pull *pull = pull_of(sent);
     Pmd__PullReply reply = reply_to(pull, 0, 1);
-    fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, sizeof small, &incoming, &err);
+    fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, sizeof small, &incoming,
+              &err);
     fake_break(&net, link);
     assert_false(core_ready(net.core, handle));
     fake_reconnect(&net, 0);
     fake_next(fake_bulk(&net, 0), FRAME_PULL);
-    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes, sizeof small);
+    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              sizeof small);
     assert_true(core_ready(net.core, handle));
     pmd__pull__free_unpacked(pull, NULL);
     fake_end(&net);
@@ -244,21 +254,22 @@ static void test_wrong_answers_are_refused(void **state)
     struct fake_sent *sent = fake_next(link, FRAME_PULL);
     Pmd__Pull *pull = pull_of(sent);
     Pmd__PullReply reply = reply_to(pull, 0, 1);
-    assert_int_equal(
-        fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, sizeof small - 4, &incoming, &err),
-        LINK_REFUSE);
-    reply.step = 1;
-    assert_int_equal(
-        fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, sizeof small, &incoming, &err),
-        LINK_REFUSE);
-    reply.step = 0;
-    assert_int_equal(fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, 9999, sizeof small, &incoming, &err),
+    assert_int_equal(fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request,
+                               sizeof small - 4, &incoming, &err),
                      LINK_REFUSE);
+    reply.step = 1;
+    assert_int_equal(fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request,
+                               sizeof small, &incoming, &err),
+                     LINK_REFUSE);
+    reply.step = 0;
+    assert_int_equal(
+        fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, 9999, sizeof small, &incoming, &err),
+        LINK_REFUSE);
     reply.variable = &variable;
     reply.block = &block;
-    assert_int_equal(
-        fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, sizeof tiny, &incoming, &err),
-        LINK_REFUSE);
+    assert_int_equal(fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request,
+                               sizeof tiny, &incoming, &err),
+                     LINK_REFUSE);
     pmd__pull__free_unpacked(pull, NULL);
     fake_end(&net);
 }
@@ -286,8 +297,9 @@ static void test_failed_pull_names_variable_step_and_server(void **state)
     fail_pull(&net, fake_next(fake_bulk(&net, 0), FRAME_PULL)->request, STATUS_OUT_OF_RANGE);
     assert_true(core_done(net.core, handle, &status, NULL, &why));
     assert_int_equal(status, STATUS_OUT_OF_RANGE);
-    assert_string_equal(why.message,
-                        "pull 'small' of step 0: server 0 (127.0.0.1:7000): version 0 is gone, there are 4 and 5");
+    assert_string_equal(
+        why.message,
+        "pull 'small' of step 0: server 0 (127.0.0.1:7000): version 0 is gone, there are 4 and 5");
     assert_true(core_done(net.core, handle, &status, NULL, &why));
     assert_int_equal(status, STATUS_NOT_FOUND);
     assert_false(core_ended(net.core, NULL, NULL));
@@ -357,7 +369,8 @@ static void test_pull_reply_carries_the_grant(void **state)
     Pmd__Pull *pull = pull_of(sent);
     Pmd__PullReply reply = reply_to(pull, 0, 1);
     reply.grant = 3;
-    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes, sizeof tiny);
+    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              sizeof tiny);
     assert_int_equal(core_grant(net.core), 3);
     pmd__pull__free_unpacked(pull, NULL);
     fake_end(&net);

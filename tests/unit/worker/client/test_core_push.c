@@ -89,7 +89,12 @@ static void test_step_is_begin_pushes_close_on_every_server(void **state)
     start(&net, 2);
     assert_int_equal(core_step_begin(net.core, 1, 8, NULL), STATUS_OK);
     for (uint32_t v = BIG; v <= TINY; v++)
-        assert_int_equal(core_push(net.core, v, v == BIG ? big : v == SMALL ? small : tiny, PS_GRADIENT, NULL, NULL), STATUS_OK);
+        assert_int_equal(core_push(net.core, v,
+                                   v == BIG     ? big
+                                   : v == SMALL ? small
+                                                : tiny,
+                                   PS_GRADIENT, NULL, NULL),
+                         STATUS_OK);
     assert_int_equal(core_step_end(net.core, NULL, 0, false, NULL), STATUS_OK);
     fake_next(fake_control(&net), FRAME_STEP_END);
     size_t blocks = 0, bytes = 0;
@@ -219,7 +224,8 @@ static void test_commit_is_learned_from_any_frame(void **state)
     fake_end(&net);
 }
 
-/* After a break: STEP_BEGIN, the pushes without an acknowledgement under their old numbers, STEP_CLOSE. */
+/* After a break: STEP_BEGIN, the pushes without an acknowledgement under their old numbers,
+ * STEP_CLOSE. */
 static void test_new_connection_repeats_what_is_not_acknowledged(void **state)
 {
     struct fake_net net;
@@ -242,7 +248,8 @@ static void test_new_connection_repeats_what_is_not_acknowledged(void **state)
     fake_break(&net, link);
     fake_reconnect(&net, 0);
     link = fake_bulk(&net, 0);
-    Pmd__StepBegin *begin = pmd__step_begin__unpack(NULL, link->sent[1].header_bytes, link->sent[1].header);
+    Pmd__StepBegin *begin = pmd__step_begin__unpack(NULL, link->sent[1].header_bytes,
+                                                    link->sent[1].header);
     fake_next(link, FRAME_STEP_BEGIN);
     assert_int_equal(begin->step, 1);
     assert_int_equal(begin->examples, 8);
@@ -326,7 +333,8 @@ static void test_rank_without_examples_only_begins(void **state)
     start(&net, 1);
     assert_int_equal(core_step_begin(net.core, 1, 0, NULL), STATUS_OK);
     assert_int_equal(core_push(net.core, TINY, tiny, PS_GRADIENT, &handle, NULL), STATUS_OK);
-    assert_int_equal(core_push(net.core, STATE, small, PS_ADD, NULL, NULL), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(core_push(net.core, STATE, small, PS_ADD, NULL, NULL),
+                     STATUS_FAILED_PRECONDITION);
     assert_int_equal(core_step_end(net.core, NULL, 0, false, NULL), STATUS_OK);
     fake_next(fake_bulk(&net, 0), FRAME_STEP_BEGIN);
     assert_true(fake_idle(fake_bulk(&net, 0)));
@@ -343,14 +351,19 @@ static void test_wrong_pushes_are_refused(void **state)
 
     (void)state;
     start(&net, 1);
-    assert_int_equal(core_push(net.core, TINY, tiny, PS_GRADIENT, NULL, &why), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(core_push(net.core, TINY, tiny, PS_GRADIENT, NULL, &why),
+                     STATUS_FAILED_PRECONDITION);
     assert_string_equal(why.message, "push 'tiny': no step was begun");
     assert_int_equal(core_step_begin(net.core, 1, 8, NULL), STATUS_OK);
-    assert_int_equal(core_push(net.core, VARIABLES, tiny, PS_GRADIENT, NULL, &why), STATUS_NOT_FOUND);
-    assert_int_equal(core_push(net.core, STATE, tiny, PS_GRADIENT, NULL, &why), STATUS_FAILED_PRECONDITION);
-    assert_int_equal(core_push(net.core, TINY, tiny, (enum ps_push_kind)9, NULL, &why), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(core_push(net.core, VARIABLES, tiny, PS_GRADIENT, NULL, &why),
+                     STATUS_NOT_FOUND);
+    assert_int_equal(core_push(net.core, STATE, tiny, PS_GRADIENT, NULL, &why),
+                     STATUS_FAILED_PRECONDITION);
+    assert_int_equal(core_push(net.core, TINY, tiny, (enum ps_push_kind)9, NULL, &why),
+                     STATUS_INVALID_ARGUMENT);
     assert_int_equal(core_push(net.core, TINY, tiny, PS_GRADIENT, NULL, &why), STATUS_OK);
-    assert_int_equal(core_push(net.core, TINY, tiny, PS_GRADIENT, NULL, &why), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(core_push(net.core, TINY, tiny, PS_GRADIENT, NULL, &why),
+                     STATUS_FAILED_PRECONDITION);
     assert_string_equal(why.message, "push 'tiny': it was pushed before in step 1");
     fake_end(&net);
 }
@@ -447,10 +460,12 @@ static void test_rows_outside_are_refused(void **state)
     (void)state;
     start(&net, 1);
     assert_int_equal(core_step_begin(net.core, 1, 8, NULL), STATUS_OK);
-    assert_int_equal(core_push_rows(net.core, TABLE, &row, 1, row_values, NULL, &why), STATUS_OUT_OF_RANGE);
+    assert_int_equal(core_push_rows(net.core, TABLE, &row, 1, row_values, NULL, &why),
+                     STATUS_OUT_OF_RANGE);
     assert_string_equal(why.message, "push rows of 'table': row 100, there are 100");
     row = -1;
-    assert_int_equal(core_push_rows(net.core, TABLE, &row, 1, row_values, NULL, &why), STATUS_OUT_OF_RANGE);
+    assert_int_equal(core_push_rows(net.core, TABLE, &row, 1, row_values, NULL, &why),
+                     STATUS_OUT_OF_RANGE);
     row = 99;
     assert_int_equal(core_push_rows(net.core, TABLE, &row, 1, row_values, NULL, &why), STATUS_OK);
     fake_end(&net);
@@ -519,8 +534,10 @@ static void test_totals_come_with_the_commit(void **state)
     start(&net, 1);
     assert_int_equal(core_step_begin(net.core, 1, 8, NULL), STATUS_OK);
     assert_int_equal(core_step_end(net.core, NULL, 0, false, NULL), STATUS_OK);
-    assert_int_equal(core_totals(net.core, 1, totals, running, 2, &count, NULL), STATUS_UNAVAILABLE);
-    assert_int_equal(core_totals(net.core, 2, totals, running, 2, &count, NULL), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(core_totals(net.core, 1, totals, running, 2, &count, NULL),
+                     STATUS_UNAVAILABLE);
+    assert_int_equal(core_totals(net.core, 2, totals, running, 2, &count, NULL),
+                     STATUS_FAILED_PRECONDITION);
     commit.step = 1;
     commit.grant = 3;
     loss.name = (char *)"loss";
@@ -535,7 +552,8 @@ static void test_totals_come_with_the_commit(void **state)
     assert_true(totals[0].sum == 5 && running[0].count == 16);
     fake_commit(&net, 2);
     fake_commit(&net, 3);
-    assert_int_equal(core_totals(net.core, 1, totals, running, 2, &count, NULL), STATUS_OUT_OF_RANGE);
+    assert_int_equal(core_totals(net.core, 1, totals, running, 2, &count, NULL),
+                     STATUS_OUT_OF_RANGE);
     fake_end(&net);
 }
 
