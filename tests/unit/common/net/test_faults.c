@@ -274,7 +274,7 @@ static void test_peer_that_acknowledges_nothing_is_given_up(void **state)
 static void test_waiting_frame_keeps_its_link(void **state)
 {
     struct toy_pair pair;
-    const struct net_options options = {.stall_ms = 30};
+    const struct net_options options = {.stall_ms = 250};
 
     (void)state;
     toy_pair_start(&pair, "127.0.0.1:0", &options, &options);
@@ -282,11 +282,11 @@ static void test_waiting_frame_keeps_its_link(void **state)
     for (int i = 0; i < 64; i++)
         assert_ok(toy_send(&pair.client, pair.at_client, FRAME_HEARTBEAT, bytes, sizeof bytes),
                   &pair.client.why);
-    uint64_t end_ns = pair.client.io.now_ns(pair.client.io.context) + 150 * 1000000ull;
+    uint64_t end_ns = pair.client.io.now_ns(pair.client.io.context) + 600 * 1000000ull;
     while (pair.client.io.now_ns(pair.client.io.context) < end_ns)
         toy_pair_turn(&pair, 1);
     assert_int_equal(pair.client.closed + pair.server.closed, 0);
-    assert_in_range(pair.client.frames, 5, 50); /* heartbeats */
+    assert_in_range(pair.client.frames, 2, 20); /* heartbeats */
     pair.server.io.resume(pair.server.io.context, pair.at_server);
     toy_pair_until(&pair, &pair.server.frames, 64);
     toy_pair_stop(&pair);
