@@ -291,6 +291,9 @@ void store_set_learning_rate(struct store *store, size_t optimizer, double learn
 {
     struct store_optimizer *entry = &store->optimizers[optimizer];
 
+    /* Steps before the earlier change are over: it came two steps before its own, and that was a commit ago at least. */
+    if (entry->next_from_step < from_step)
+        entry->learning_rate = entry->next_learning_rate;
     entry->next_learning_rate = learning_rate;
     entry->next_from_step = from_step;
 }

@@ -176,7 +176,10 @@ void store_hold_release(struct store *store);
 /* A held value (slot 0) or slot (slot - 1) of a block; NULL if the snapshot has no such slot. */
 struct buf *store_held(const struct store *store, const struct block *block, uint32_t slot);
 
-/* From `from_step` on. An earlier change that is still to come is overtaken. */
+/*
+ * From `from_step` on, which is the second step after the last committed one. An earlier change for the same step is overtaken;
+ * one for the step before holds from now on.
+ */
 void store_set_learning_rate(struct store *store, size_t optimizer, double learning_rate,
                              uint64_t from_step);
 

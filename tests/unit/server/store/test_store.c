@@ -354,6 +354,20 @@ static void test_learning_rate_changes_from_its_step_on(void **state)
     assert_true(sgd_step(block) == 2.0f);
 }
 
+/* Two changes in a row: the first holds for its one step, on a server that has begun that step or not. */
+static void test_change_before_the_present_one_is_not_lost(void **state)
+{
+    (void)state;
+    make(DTYPE_FLOAT32, STORE_TEST_SGD, 1);
+    struct block *block = &store.blocks[0];
+    assert_true(sgd_step(block) == 0.5f);
+    store_set_learning_rate(&store, STORE_TEST_SGD, 0.25, 3);
+    assert_true(sgd_step(block) == 0.5f);
+    store_set_learning_rate(&store, STORE_TEST_SGD, 2.0, 4);
+    assert_true(sgd_step(block) == 0.25f);
+    assert_true(sgd_step(block) == 2.0f);
+}
+
 static enum status whole_life(void *context)
 {
     struct store_variable variable = store_test_variable(DTYPE_FLOAT32, ELEMENTS, 10, 0);
@@ -407,6 +421,7 @@ int main(void)
         STORE(test_assigned_value_is_version_0),
         STORE(test_commit_empties_the_staged_pushes_of_its_step),
         STORE(test_learning_rate_changes_from_its_step_on),
+        STORE(test_change_before_the_present_one_is_not_lost),
         cmocka_unit_test(test_no_memory),
     };
 
