@@ -69,7 +69,8 @@ static void on_registry(void *context, const struct registry *registry)
 {
     struct server *server = context;
 
-    service_registry(&server->service, registry, server->service.server);
+    if (server->service_ready)
+        service_registry(&server->service, registry, server->service.server);
 }
 
 static void on_log(void *context, const Pmd__LogEntry *entry)
@@ -77,7 +78,7 @@ static void on_log(void *context, const Pmd__LogEntry *entry)
     struct server *server = context;
     struct error err;
 
-    if (service_log(&server->service, entry, &err))
+    if (server->service_ready && service_log(&server->service, entry, &err))
         service_complain(&server->service, err.status, "log entry %llu: %s",
                          (unsigned long long)entry->index, err.message);
 }
@@ -264,6 +265,17 @@ static bool stale_map(const struct frame_head *head, struct error *err)
     return true;
 }
 
+/* Only the data plane knows payloads. */
+static bool needless_payload(const struct session *session, const struct frame_head *head, struct error *err)
+{
+    if (head->payload_bytes == 0 ||
+        (session && (session->kind == SESSION_WORKER || session->kind == SESSION_READER)))
+        return false;
+    error_set(err, STATUS_INVALID_ARGUMENT, "%s has no payload here, this one has %u bytes",
+              frame_type_name(head->type), head->payload_bytes);
+    return true;
+}
+
 static enum link_verdict engine_on_head(void *context, struct link *link, const struct frame_head *head,
                                         const uint8_t *header, struct link_incoming *ret_incoming,
                                         struct error *err)
@@ -274,14 +286,14 @@ static enum link_verdict engine_on_head(void *context, struct link *link, const 
     enum link_verdict verdict;
 
     ret_incoming->place_count = 0;
-    if (stale_map(head, err))
+    if (stale_map(head, err) || needless_payload(session, head, err))
         verdict = LINK_REFUSE;
     else if (message_unpack(head->type, header, head->header_bytes, &server->arena, &message, err))
         verdict = LINK_REFUSE;
     else if (!session)
         verdict = uplink_on_frame(&server->uplink, link, head->type, message, err) ? LINK_REFUSE : LINK_TAKE;
     else if (session->kind == SESSION_STRANGER || session->kind == SESSION_CONTROL)
-        verdict = head->payload_bytes ? LINK_REFUSE : control_head(server, session, head, message, err);
+        verdict = control_head(server, session, head, message, err);
     else
         verdict = service_head(session, head, message, ret_incoming, err);
     arena_clear(&server->arena);

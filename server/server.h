@@ -5,6 +5,7 @@
 #ifndef PARAMD_SERVER_SERVER_H
 #define PARAMD_SERVER_SERVER_H
 
+#include "common/base/arena.h"
 #include "common/base/error.h"
 #include "common/wire/link.h"
 #include "server/cluster/coordinator.h"

@@ -112,13 +112,19 @@ void service_registry(struct service *service, const struct registry *registry, 
     }
 }
 
-static void hold(struct service *service, uint64_t number, uint64_t step, bool slots)
+static enum status hold(struct service *service, uint64_t number, uint64_t step, bool slots,
+                        struct error *err)
 {
+    if (!service->store_ready || number == 0 || service->consistency.committed_plus_1 != step + 1)
+        return error_set(err, STATUS_INTERNAL, "snapshot %llu of step %llu: the last committed step is %lld",
+                         (unsigned long long)number, (unsigned long long)step,
+                         (long long)service->consistency.committed_plus_1 - 1);
     store_hold(&service->store, number, step, slots);
     if (number > service->hold_seen)
         service->hold_seen = number;
     service->hold_read_ns = service->io->now_ns(service->io->context);
     service->progress = true;
+    return STATUS_OK;
 }
 
 void service_expire_hold(struct service *service)
@@ -131,7 +137,7 @@ void service_expire_hold(struct service *service)
 
 static enum status apply_commit(struct service *service, const Pmd__LogEntry *entry, struct error *err)
 {
-    if (entry->step != service->consistency.committed_plus_1 ||
+    if (!service->store_ready || entry->step != service->consistency.committed_plus_1 ||
         service->prepared_blocks != service->store.block_count)
         return error_set(err, STATUS_INTERNAL,
                          "commit of step %llu: this server has committed %lld and prepared %u of %u blocks",
@@ -143,8 +149,8 @@ static enum status apply_commit(struct service *service, const Pmd__LogEntry *en
     service->grant = entry->grant;
     service->prepared_blocks = 0;
     service->progress = true;
-    if (entry->hold)
-        hold(service, entry->hold, entry->step, entry->hold_slots);
+    if (entry->hold && hold(service, entry->hold, entry->step, entry->hold_slots, err))
+        return err->status;
     if (service->on_commit)
         service->on_commit(service->on_commit_context, entry->step);
     if (service->store.block_count == 0) {
@@ -189,7 +195,7 @@ enum status service_log(struct service *service, const Pmd__LogEntry *entry, str
         status = apply_commit(service, entry, err);
         break;
     case PMD__LOG_KIND__LOG_KIND_HOLD:
-        hold(service, entry->hold, entry->step, entry->hold_slots);
+        status = hold(service, entry->hold, entry->step, entry->hold_slots, err);
         break;
     case PMD__LOG_KIND__LOG_KIND_SET:
         status = apply_set(service, entry);

@@ -264,15 +264,17 @@ void pull_flush(struct session *session)
 
     reply.count = 0;
     reply.bytes = 0;
-    while (session->ready && session->queued_replies < SESSION_REPLIES_MAX) {
+    while (session->ready && session->queued_replies < SESSION_REPLIES_MAX && !session->closing) {
         struct block_waiter *waiter = session->ready;
         struct block *block = waiter->block;
         struct buf *buf = reply_buf(block, waiter->pull->step);
-        session->ready = waiter->next;
         if (reply.count > 0 &&
             (request != waiter->pull->request || reply.count == LIMIT_FRAME_BLOCKS ||
-             reply.bytes + block->bytes > LIMIT_PAYLOAD_BYTES))
+             reply.bytes + block->bytes > LIMIT_PAYLOAD_BYTES)) {
             reply_send(session, &reply, request);
+            continue; /* it may have been the last one that the link takes now */
+        }
+        session->ready = waiter->next;
         if (reply.count == 0) {
             pmd__pull_reply__init(&reply.message);
             reply.message.step = waiter->pull->step;

@@ -77,7 +77,7 @@ static void send_digests(struct session *session, const Pmd__Read *message, uint
     for (size_t first = 0; first < message->n_block; first += DIGESTS_PER_FRAME) {
         size_t count = message->n_block - first < DIGESTS_PER_FRAME ? message->n_block - first
                                                                     : (size_t)DIGESTS_PER_FRAME;
-        struct buf *digests = buf_take(&service->store.staging, count * HASH_SHA256_BYTES);
+        struct buf *digests = buf_take(&service->digests, count * HASH_SHA256_BYTES);
         if (!digests) {
             reader_fail(session, request, STATUS_RESOURCE_EXHAUSTED, "no buffer for digests is free now");
             return;

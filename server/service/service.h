@@ -11,7 +11,7 @@
 #ifndef PARAMD_SERVER_SERVICE_SERVICE_H
 #define PARAMD_SERVER_SERVICE_SERVICE_H
 
-#include "common/base/arena.h"
+#include "common/base/buf.h"
 #include "common/base/error.h"
 #include "common/wire/link.h"
 #include "common/wire/registry.h"
@@ -111,7 +111,7 @@ struct service {
     struct registry registry;
     bool store_ready;          /* the registry is complete and version 0 is there or awaited */
     uint32_t server;           /* our index */
-    struct arena arena;        /* of the message at hand */
+    struct buf_pool digests;   /* of reads that are on their way: never at the cost of pushes */
     struct session *sessions;
     struct session *waiting;   /* left a frame in the socket */
     struct session *dirty;

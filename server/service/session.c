@@ -7,13 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What readers that do not read can keep busy. */
+enum { DIGESTS_BYTES_MAX = 1024 * 1024 };
+
 enum status service_init(struct service *service, const struct link_io *io,
                          const struct service_settings *settings, struct error *err)
 {
     *service = (struct service){.io = io, .settings = *settings};
     service->ranks = alloc_array(settings->workers, sizeof service->ranks[0]);
-    if (!service->ranks || arena_init(&service->arena, LIMIT_MESSAGE_ARENA_BYTES) ||
-        consistency_init(&service->consistency, settings->workers, err)) {
+    buf_pool_init(&service->digests, DIGESTS_BYTES_MAX);
+    if (!service->ranks || consistency_init(&service->consistency, settings->workers, err)) {
         service_release(service);
         return error_no_memory(err, "a server of this size");
     }
@@ -28,7 +31,7 @@ void service_release(struct service *service)
     store_release(&service->store);
     consistency_release(&service->consistency);
     registry_release(&service->registry);
-    arena_release(&service->arena);
+    buf_pool_release(&service->digests);
     alloc_free(service->ranks);
     alloc_free(service->starved);
     alloc_free(service->is_starved);
