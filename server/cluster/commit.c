@@ -99,11 +99,16 @@ void commit_log_send_after(struct coordinator *coordinator, struct member *membe
     }
 }
 
-/* Entries that every server has applied are forgotten. The local server applies them as they are made. */
+/*
+ * Entries that every server has applied are forgotten. The local server applies them as they are made. Until the registry is
+ * closed another process may still take a server's place, and starts at the first entry.
+ */
 static void trim_log(struct coordinator *coordinator)
 {
     uint64_t acked = UINT64_MAX;
 
+    if (!coordinator->registry_closed)
+        return;
     for (uint32_t i = 0; i < coordinator->settings.servers; i++) {
         const struct coordinator_server *server = &coordinator->servers[i];
         if (!server->local && server->log_acked < acked)
@@ -239,7 +244,8 @@ static void check_finished(struct coordinator *coordinator)
 {
     uint64_t committed = coordinator->committed_plus_1 ? coordinator->committed_plus_1 - 1 : 0;
 
-    if (coordinator->state != JOB_TRAINING)
+    /* Ranks that finish without having created anything leave the registry open. */
+    if (coordinator->state != JOB_TRAINING && coordinator->state != JOB_CREATING)
         return;
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
         const struct coordinator_worker *worker = &coordinator->workers[rank];
@@ -247,7 +253,8 @@ static void check_finished(struct coordinator *coordinator)
             return;
     }
     coordinator->state = JOB_FINISHED;
-    snapshot_after_commit(coordinator); /* a reader that waits for a further commit waits in vain */
+    if (coordinator->committed_plus_1 > 0)
+        snapshot_after_commit(coordinator); /* a reader that waits for a further commit waits in vain */
 }
 
 void commit_try(struct coordinator *coordinator)

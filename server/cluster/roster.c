@@ -149,7 +149,7 @@ static void drop_uncommitted_ends(struct coordinator *coordinator, struct coordi
 
 /* Takes the rank for this process and connection; who held it before is fenced, or replaced if it is the same process. */
 static enum status claim_rank(struct coordinator *coordinator, struct link *link, const Pmd__Hello *hello,
-                              uint32_t rank, struct error *err)
+                              uint32_t rank, struct member **ret_member, struct error *err)
 {
     struct coordinator_worker *worker = &coordinator->workers[rank];
     struct member *old = worker->member;
@@ -159,6 +159,9 @@ static enum status claim_rank(struct coordinator *coordinator, struct link *link
         return fence(coordinator, link, rank, err); /* it had the rank once; another process has it now */
     if (same && hello->connection <= worker->connection && !MUTANT(CONNECTION_NOT_COMPARED))
         return error_set(err, STATUS_ABORTED, "rank %u has a newer connection of this process", rank);
+    struct member *member = member_new(coordinator, link, MEMBER_WORKER, rank);
+    if (!member)
+        return error_no_memory(err, "a member");
     if (!same) {
         worker->incarnation++;
         worker->process = hello->process;
@@ -168,14 +171,16 @@ static enum status claim_rank(struct coordinator *coordinator, struct link *link
         barrier_rank_lost(coordinator, rank);
     }
     worker->known = true;
+    worker->member = member;
+    worker->lost_ns = 0;
     worker->connection = hello->connection;
     snprintf(worker->program, sizeof worker->program, "%s", hello->program);
     if (old) {
-        worker->member = NULL;
         if (!same)
             fence(coordinator, old->link, rank, err);
         coordinator_drop_member(coordinator, old, true, STATUS_ABORTED, "replaced by a newer connection");
     }
+    *ret_member = member;
     return STATUS_OK;
 }
 
@@ -235,17 +240,13 @@ static enum status hello_worker(struct coordinator *coordinator, struct link *li
                                 struct error *err)
 {
     uint32_t rank = 0;
+    struct member *member = NULL;
     enum status status = choose_rank(coordinator, hello, &rank, err);
 
     if (!status)
-        status = claim_rank(coordinator, link, hello, rank, err);
+        status = claim_rank(coordinator, link, hello, rank, &member, err);
     if (status)
         return status;
-    struct member *member = member_new(coordinator, link, MEMBER_WORKER, rank);
-    if (!member)
-        return error_no_memory(err, "a member");
-    coordinator->workers[rank].member = member;
-    coordinator->workers[rank].lost_ns = 0;
     send_hello_reply(coordinator, member, request);
     roster_broadcast_members(coordinator);
     coordinator_close_registry_if_ready(coordinator);
@@ -298,6 +299,8 @@ static enum status hello_server(struct coordinator *coordinator, struct link *li
     struct member *old = server->member;
     server->member = member;
     server->known = true;
+    if (!same)
+        server->log_acked = server->prepared_plus_1 = 0;
     server->process = hello->process;
     server->connection = hello->connection;
     server->lost_ns = 0;

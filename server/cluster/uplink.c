@@ -120,6 +120,9 @@ enum status uplink_on_frame(struct uplink *uplink, struct link *link, enum frame
     if (link != uplink->link)
         return STATUS_OK;
     uplink->last_heard_ns = uplink->io->now_ns(uplink->io->context);
+    if (!uplink->welcome && (type == FRAME_REGISTRY || type == FRAME_LOG_ENTRY))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "the coordinator sent %s before HELLO_REPLY",
+                         frame_type_name(type));
     switch (type) {
     case FRAME_HELLO_REPLY:
         on_welcome(uplink, message);
