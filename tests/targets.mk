@@ -14,6 +14,8 @@ GOLDEN_O := $(call object,$(filter tests/golden/%,$(TEST_SOURCES)))
 $(BUILD)/sim: $(SIM_O) $(SERVER_O) $(CLIENT_O) $(COMMON_O) $(BUILD)/libtest.a $(BUILD)/sources.stamp
 	$(call say,LINK,$@)
 	$(link) -Wl,-Map,$@.map
+# The floor's loops are held against our kernels: with the same flags.
+$(BUILD)/obj/tests/bench/floor_loops.o: private EXTRA := $(ARITHMETIC)
 $(BUILD)/bench: $(BENCH_O) $(SERVER_O) $(WORKER_O) $(COMMON_O) $(BUILD)/libtest.a $(BUILD)/sources.stamp
 	$(call say,LINK,$@)
 	$(link)
