@@ -142,13 +142,6 @@ static void start_connecting(struct core_link *link)
     link->state = CORE_LINK_CONNECTING;
 }
 
-/* On a machine's own loopback the kernel's memory is the wire. */
-static bool leaves_machine(const char *address)
-{
-    return strncmp(address, "unix:", 5) != 0 && strncmp(address, "127.", 4) != 0 &&
-           strncmp(address, "localhost:", 10) != 0 && strncmp(address, "[::1]:", 6) != 0;
-}
-
 void core_link_open(struct core_link *link)
 {
     struct core *core = link->core;
@@ -158,7 +151,7 @@ void core_link_open(struct core_link *link)
         core->connection++;
     hello.protocol_major = PROTOCOL_MAJOR;
     hello.protocol_minor = PROTOCOL_MINOR;
-    hello.features = leaves_machine(link->address) ? FEATURE_PAYLOAD_HASH : 0;
+    hello.features = FEATURE_PAYLOAD_HASH; /* offered; the server decides (--payload-hash) */
     hello.job = core->job;
     hello.token.data = core->token;
     hello.token.len = core->token_bytes;
