@@ -7,74 +7,66 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_BYTES = LIMIT_NAME_BYTES + LIMIT_RANK * 24 + 160 };
+enum { SHAPE_BYTES = LIMIT_RANK * 21 + 8, LINE_BYTES = LIMIT_NAME_BYTES + SHAPE_BYTES + 256 };
 
-struct lines {
-    char (*text)[LINE_BYTES]; /* owned */
-    size_t count;
-};
-
-static void add_block(struct lines *lines, const struct model_weight *weight, const char *slot,
-                      const float *values, size_t first, size_t count)
+static void shape_line(const struct shape *shape, char ret_text[SHAPE_BYTES])
 {
-    uint8_t digest[HASH_SHA256_BYTES];
-    char hex[HASH_SHA256_TEXT_BYTES], shape[LIMIT_RANK * 24] = "";
     size_t used = 0;
 
-    hash_sha256(values + weight->offset + first, count * sizeof(float), digest);
-    hash_sha256_text(digest, hex);
-    for (size_t i = 0; i < weight->shape.rank; i++)
-        used += (size_t)snprintf(shape + used, sizeof shape - used, "%s%zu", i > 0 ? "," : "",
-                                 weight->shape.size[i]);
-    snprintf(lines->text[lines->count++], LINE_BYTES, "%s float32 [%s] %s %zu %s\n", weight->path,
-             shape, slot, first, hex);
+    snprintf(ret_text, SHAPE_BYTES, "scalar");
+    for (size_t i = 0; i < shape->rank; i++)
+        used += (size_t)snprintf(ret_text + used, SHAPE_BYTES - used, "%s%zu", i > 0 ? "x" : "",
+                                 shape->size[i]);
 }
 
-static void add_array(struct lines *lines, const struct model_weight *weight, const char *slot,
-                      const float *values)
+static void add_array(struct hash_sha256_stream *stream, const struct model_weight *weight,
+                      const char *slot, const float *values)
 {
+    char shape[SHAPE_BYTES], hex[HASH_SHA256_TEXT_BYTES], line[LINE_BYTES];
+    uint8_t digest[HASH_SHA256_BYTES];
+
+    shape_line(&weight->shape, shape);
     for (size_t first = 0; first < weight->count; first += LIMIT_BLOCK_ELEMENTS) {
         size_t count = weight->count - first;
         if (count > LIMIT_BLOCK_ELEMENTS)
             count = LIMIT_BLOCK_ELEMENTS;
-        add_block(lines, weight, slot, values, first, count);
+        hash_sha256(values + weight->offset + first, count * sizeof(float), digest);
+        hash_sha256_text(digest, hex);
+        int length = snprintf(line, sizeof line, "%s float32 %s %s %zu %s\n", weight->path, shape,
+                              slot, first, hex);
+        hash_sha256_add(stream, line, (size_t)length);
     }
 }
 
-static int compare_lines(const void *a, const void *b)
+static int compare_paths(const void *a, const void *b)
 {
-    return strcmp(a, b);
+    const struct model_weight *const *first = a, *const *second = b;
+
+    return strcmp((*first)->path, (*second)->path);
 }
 
 enum status digest_model(const struct model *model, const struct optimizer *optimizer,
                          float *const *slots, char ret_digest[HASH_SHA256_TEXT_BYTES],
                          struct error *err)
 {
-    size_t slot_count = optimizer_slot_count(optimizer), line_max = 0;
-    struct hash_sha256_stream *stream = hash_sha256_new();
-    struct lines lines = {0};
+    const struct model_weight **order = alloc_array(model->weight_count, sizeof *order);
+    struct hash_sha256_stream *stream = order ? hash_sha256_new() : NULL;
     uint8_t digest[HASH_SHA256_BYTES];
 
-    for (size_t i = 0; i < model->weight_count; i++)
-        line_max += (1 + slot_count) * (model->weights[i].count / LIMIT_BLOCK_ELEMENTS + 1);
-    lines.text = alloc_array(line_max, sizeof *lines.text);
-    if (!stream || !lines.text) {
-        if (stream)
-            hash_sha256_finish(stream, digest);
-        alloc_free(lines.text);
+    if (!stream) {
+        alloc_free(order);
         return error_no_memory(err, "a digest");
     }
+    for (size_t i = 0; i < model->weight_count; i++)
+        order[i] = &model->weights[i];
+    qsort(order, model->weight_count, sizeof *order, compare_paths);
     for (size_t i = 0; i < model->weight_count; i++) {
-        const struct model_weight *weight = &model->weights[i];
-        add_array(&lines, weight, "value", model->params);
-        for (size_t s = 0; s < slot_count && weight->trainable; s++)
-            add_array(&lines, weight, optimizer_slot_name(optimizer, s), slots[s]);
+        add_array(stream, order[i], "value", model->params);
+        for (size_t s = 0; s < optimizer_slot_count(optimizer) && order[i]->trainable; s++)
+            add_array(stream, order[i], optimizer_slot_name(optimizer, s), slots[s]);
     }
-    qsort(lines.text, lines.count, sizeof *lines.text, compare_lines);
-    for (size_t i = 0; i < lines.count; i++)
-        hash_sha256_add(stream, lines.text[i], strlen(lines.text[i]));
     hash_sha256_finish(stream, digest);
     hash_sha256_text(digest, ret_digest);
-    alloc_free(lines.text);
+    alloc_free(order);
     return STATUS_OK;
 }

@@ -29,7 +29,7 @@ enum status history_open(const char *path, uint64_t epoch_first, FILE **ret_file
     FILE *file = epoch_first > 0 ? fopen(path, "r+") : fopen(path, "w");
 
     if (!file && epoch_first > 0 && errno == ENOENT)
-        file = fopen(path, "w");
+        file = fopen(path, "w+");
     if (!file)
         return error_set(err, STATUS_UNAVAILABLE, "write the history to '%s': %m", path);
     if (epoch_first > 0 && !keep_rows(file, epoch_first)) {

@@ -145,10 +145,8 @@ static enum status fit(struct run *run, struct error *err)
                                   .listener = run->sync->rank == 0 ? &listener : NULL,
                                   .stop = config->stop};
 
-    run->progress = (struct progress){.out = stdout,
-                                      .bar = bar,
-                                      .clock = clock_machine(),
-                                      .epoch_count = config->epochs};
+    run->progress = (struct progress){
+        .out = stdout, .bar = bar, .clock = clock_machine(), .epoch_count = config->epochs};
     return trainer_fit(run->sync, &options, err);
 }
 

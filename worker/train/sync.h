@@ -64,6 +64,9 @@ struct sync_options {
 NODISCARD enum status sync_local_new(const struct sync_options *options, const char *trace_path,
                                      struct sync **ret_sync, struct error *err);
 
+/* A slot of the optimizer of such a sync, laid out as model->params; NULL: there are not so many. */
+const float *sync_local_slot(const struct sync *sync, size_t slot);
+
 /*
  * On a cluster: joins it, makes or finds the variables (named by their paths), waits for all ranks, pulls the values.
  * *ret_exit_code is set on failure.

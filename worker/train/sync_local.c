@@ -161,6 +161,13 @@ static const struct sync_kind local_kind = {
     .free = local_free,
 };
 
+const float *sync_local_slot(const struct sync *sync, size_t slot)
+{
+    const struct sync_local *local = (const struct sync_local *)sync;
+
+    return slot < local->slot_count ? local->slots[slot] : NULL;
+}
+
 static enum status make_slots(struct sync_local *local, struct error *err)
 {
     const struct model *model = local->sync.model;

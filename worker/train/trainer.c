@@ -7,6 +7,7 @@
 #include "common/base/alloc.h"
 #include "common/tensor/kernels.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,9 +41,10 @@ static enum status on_gradient_ready(void *context, size_t index, struct error *
     if (at < weight->count)
         return error_set(
             err, STATUS_INVALID_ARGUMENT,
-            "step %llu: the gradient of '%s' is %g at element %zu (rank %u); a smaller "
+            "step %llu: the gradient of '%s' is %s at element %zu (rank %u); a smaller "
             "--learning-rate or --scale may help",
-            (unsigned long long)trainer->step, weight->path, (double)grad[at], at, sync->rank);
+            (unsigned long long)trainer->step, weight->path,
+            isnan(grad[at]) ? "not a number" : "infinite", at, sync->rank);
     return sync->kind->gradient_ready(sync, index, err);
 }
 
