@@ -127,17 +127,25 @@ enum status core_step_begin(struct core *core, uint64_t step, uint64_t examples,
     return STATUS_OK;
 }
 
+/* As receivers judge it: a name that they refuse would cost the connection, not the call. */
+static bool metric_name_fits(const char *name)
+{
+    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-");
+
+    return length > 0 && length <= LIMIT_METRIC_NAME_BYTES && name[length] == 0;
+}
+
 enum status core_metrics_check(const struct ps_metric *metrics, size_t count, struct error *err)
 {
     if (count > LIMIT_METRICS)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%zu metrics, at most %d are possible",
                          count, LIMIT_METRICS);
     for (size_t i = 0; i < count; i++) {
-        if (!metrics[i].name || !metrics[i].name[0] ||
-            strlen(metrics[i].name) > LIMIT_METRIC_NAME_BYTES)
+        if (!metrics[i].name || !metric_name_fits(metrics[i].name))
             return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "metric %zu: a name of 1 to %d bytes is needed, '%.80s' was given", i,
-                             LIMIT_METRIC_NAME_BYTES, metrics[i].name ? metrics[i].name : "");
+                             "metric %zu: a name of 1 to %d letters, digits and _ . / - is needed, "
+                             "'%.80s' was given",
+                             i, LIMIT_METRIC_NAME_BYTES, metrics[i].name ? metrics[i].name : "");
     }
     return STATUS_OK;
 }
