@@ -31,6 +31,7 @@ struct golden_kind {
 const struct golden_kind *golden_find_kind(const char *name);
 
 enum golden_outcome golden_optimizer(struct golden_case *golden);
+enum golden_outcome golden_fit(struct golden_case *golden);
 enum golden_outcome golden_initializer(struct golden_case *golden);
 enum golden_outcome golden_layer(struct golden_case *golden);
 enum golden_outcome golden_loss(struct golden_case *golden);
