@@ -18,7 +18,7 @@ enum { TEMP_DIR_DEPTH = 4 };
 
 struct settings {
     const char *json, *only;
-    bool quick;
+    bool quick, samples;
 };
 
 static bool find_paramd(struct bench *bench)
@@ -88,7 +88,7 @@ static void print_end(const struct bench *bench, double seconds)
     printf("%u samples were taken again because others used more than 12 %% of the CPUs",
            bench->repeated);
     if (bench->doubtful)
-        printf("; rows with ~ (%u) had such samples to the last", bench->doubtful);
+        printf("; rows with ~ (%u) have hardly any others", bench->doubtful);
     printf(".\nratio = ours / floor; for GB/s more is better, for us and ms less.\n");
     if (bench->failures)
         printf("%u groups of rows failed; logs are in %s\n", bench->failures, bench->dir);
@@ -103,6 +103,7 @@ int main(int argc, char **argv)
          .text = &settings.json,
          .help = "also write the rows there"},
         {.name = "quick", .flag = &settings.quick, .help = "about a minute instead of up to eight"},
+        {.name = "samples", .flag = &settings.samples, .help = "print every sample as it comes"},
         {.name = "only",
          .value = "WORDS",
          .text = &settings.only,
@@ -126,6 +127,7 @@ int main(int argc, char **argv)
     blas_set_threads(1);
     bench.quick = settings.quick;
     bench.only = settings.only;
+    bench.samples = settings.samples;
     bench.sample_s = settings.quick ? 0.04 : 0.2;
     bench.row_s = settings.quick ? 0.5 : 4.5;
     bench.pairs_min = 3;

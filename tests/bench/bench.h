@@ -12,6 +12,7 @@
 
 struct bench {
     bool quick;
+    bool samples;      /* every sample is printed as it comes */
     const char *only;  /* rows whose name has these words; NULL: all */
     char paramd[4096]; /* the program beside this one */
     char dir[256];     /* for logs, addresses and Unix sockets */

@@ -5,99 +5,126 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAIRS_MAX = 64, TRIES = 3 };
+enum { PAIRS_MAX = 64, TRIES = 3, WARM_UP = 4, QUIET_PAIRS_MIN = 3 };
 
 static const double load_max = 0.12;
 
 struct series {
+    const char *name; /* "ours" or "floor" */
     const struct contender *contender;
     unsigned count; /* repetitions in a sample */
-    double *all;    /* every repetition of every sample */
-    size_t all_count;
-    double medians[PAIRS_MAX];
-    double seconds[SUBJECT_COUNT_MAX];
+    double *all;    /* PAIRS_MAX times SUBJECT_COUNT_MAX: every repetition of every sample */
 };
 
-static enum status run(struct series *series, unsigned count, struct error *err)
+static enum status run(const struct series *series, unsigned count, double *ret_seconds,
+                       struct error *err)
 {
     const struct contender *contender = series->contender;
 
-    return contender->run(contender->context, contender->what, count, series->seconds, err);
+    return contender->run(contender->context, contender->what, count, ret_seconds, err);
 }
 
-/* Also the warm-up: memory is touched, caches and connections are in use. */
+/* How many repetitions fill a sample. The first ones, which touch memory and fill caches, don't
+ * count. */
 static enum status calibrate(const struct bench *bench, struct series *series, struct error *err)
 {
-    unsigned count = 2;
+    enum status status = run(series, WARM_UP, series->all, err);
 
-    for (;;) {
+    for (unsigned count = 2; !status; count *= 4) {
+        if (count > SUBJECT_COUNT_MAX)
+            count = SUBJECT_COUNT_MAX;
         double began = now_s();
-        enum status status = run(series, count, err);
-        if (status)
-            return status;
-        double each = (now_s() - began) / count;
-        double fitting = bench->sample_s / each;
-        if (count >= fitting / 4 || count == SUBJECT_COUNT_MAX) {
-            series->count = fitting < 2                   ? 2
-                            : fitting > SUBJECT_COUNT_MAX ? SUBJECT_COUNT_MAX
-                                                          : (unsigned)fitting;
-            return STATUS_OK;
-        }
-        count = count * 4 < SUBJECT_COUNT_MAX ? count * 4 : SUBJECT_COUNT_MAX;
+        status = run(series, count, series->all, err);
+        double fitting = bench->sample_s / (now_s() - began) * count;
+        if (count < fitting / 4 && count < SUBJECT_COUNT_MAX)
+            continue;
+        series->count = fitting < 2                   ? 2
+                        : fitting > SUBJECT_COUNT_MAX ? SUBJECT_COUNT_MAX
+                                                      : (unsigned)fitting;
+        break;
     }
+    return status;
 }
 
 /* One sample; taken again while others are busy, as long as there is time. */
-static enum status sample(struct bench *bench, struct series *series, unsigned pair,
-                          double deadline, bool *ret_doubtful, struct error *err)
+static enum status sample(struct bench *bench, const struct series *series, unsigned pair,
+                          double deadline, bool *ret_busy, struct error *err)
 {
+    double *seconds = series->all + (size_t)pair * SUBJECT_COUNT_MAX;
+
     for (int attempt = 0;; attempt++) {
         struct load_mark mark = load_now();
-        enum status status = run(series, series->count, err);
+        enum status status = run(series, series->count, seconds, err);
         if (status)
             return status;
-        bool busy = load_of_others(&mark) > load_max;
-        if (!busy || attempt + 1 >= TRIES || now_s() > deadline) {
-            *ret_doubtful = *ret_doubtful || busy;
-            break;
-        }
+        double others = load_of_others(&mark);
+        *ret_busy = others > load_max;
+        if (bench->samples)
+            printf("    %-5s %2u: %u repetitions, median %.1f us; others %.0f %%\n", series->name,
+                   pair, series->count, quantile(seconds, series->count, 0.5) * 1e6, others * 100);
+        if (!*ret_busy || attempt + 1 >= TRIES || now_s() > deadline)
+            return STATUS_OK;
         bench->repeated++;
     }
-    memcpy(series->all + series->all_count, series->seconds, series->count * sizeof(double));
-    series->all_count += series->count;
-    series->medians[pair] = quantile(series->seconds, series->count, 0.5);
-    return STATUS_OK;
 }
 
+/* Of the first `pairs` samples. */
 static struct figures figures_of(struct series *series, unsigned pairs)
 {
-    struct figures figures = {
-        .p99 = quantile(series->all, series->all_count, 0.99),
-        .p50 = quantile(series->medians, pairs, 0.5), /* sorts them */
-    };
+    double medians[PAIRS_MAX];
+    size_t used = 0;
 
-    figures.low = series->medians[0];
-    figures.high = series->medians[pairs - 1];
+    for (unsigned pair = 0; pair < pairs; pair++) {
+        double *seconds = series->all + (size_t)pair * SUBJECT_COUNT_MAX;
+        medians[pair] = quantile(seconds, series->count, 0.5);
+        memmove(series->all + used, seconds, series->count * sizeof(double));
+        used += series->count;
+    }
+    struct figures figures = {
+        .p50 = quantile(medians, pairs, 0.5), /* sorts them */
+        .p99 = quantile(series->all, used, 0.99),
+    };
+    figures.low = medians[0];
+    figures.high = medians[pairs - 1];
     return figures;
 }
 
+static void move_sample(struct series *series, unsigned to, unsigned from)
+{
+    if (to != from)
+        memcpy(series->all + (size_t)to * SUBJECT_COUNT_MAX,
+               series->all + (size_t)from * SUBJECT_COUNT_MAX, series->count * sizeof(double));
+}
+
+/* Pairs that were disturbed are left out if there are enough others. */
 static enum status take_pairs(struct bench *bench, struct series *ours, struct series *floor,
                               struct comparison *ret_comparison, struct error *err)
 {
     double deadline = now_s() + bench->row_s;
-    unsigned pair = 0;
-    bool doubtful = false;
+    bool disturbed[PAIRS_MAX];
+    unsigned pairs = 0, quiet = 0;
 
-    for (; pair < bench->pairs_max && (pair < bench->pairs_min || now_s() < deadline); pair++) {
-        struct series *order[2] = {pair % 2 ? floor : ours, pair % 2 ? ours : floor};
+    for (; pairs < bench->pairs_max && (pairs < bench->pairs_min || now_s() < deadline); pairs++) {
+        struct series *order[2] = {pairs % 2 ? floor : ours, pairs % 2 ? ours : floor};
+        bool busy[2];
         for (int i = 0; i < 2; i++) {
-            enum status status = sample(bench, order[i], pair, deadline, &doubtful, err);
+            enum status status = sample(bench, order[i], pairs, deadline, &busy[i], err);
             if (status)
                 return status;
         }
+        disturbed[pairs] = busy[0] || busy[1];
+        quiet += !disturbed[pairs];
     }
-    *ret_comparison = (struct comparison){figures_of(ours, pair), figures_of(floor, pair), pair,
-                                          doubtful};
+    bool enough = quiet >= QUIET_PAIRS_MIN;
+    unsigned kept = 0;
+    for (unsigned pair = 0; pair < pairs; pair++) {
+        if (enough && disturbed[pair])
+            continue;
+        move_sample(ours, kept, pair);
+        move_sample(floor, kept++, pair);
+    }
+    *ret_comparison = (struct comparison){figures_of(ours, kept), figures_of(floor, kept), kept,
+                                          !enough};
     return STATUS_OK;
 }
 
@@ -105,14 +132,15 @@ enum status bench_compare(struct bench *bench, const struct contender *ours,
                           const struct contender *floor, struct comparison *ret_comparison,
                           struct error *err)
 {
-    struct series *series = calloc(2, sizeof *series);
+    struct series series[2] = {0};
     enum status status = STATUS_OK;
 
-    for (int i = 0; series && i < 2; i++) {
+    for (int i = 0; i < 2; i++) {
+        series[i].name = i == 0 ? "ours" : "floor";
         series[i].contender = i == 0 ? ours : floor;
         series[i].all = calloc((size_t)PAIRS_MAX * SUBJECT_COUNT_MAX, sizeof(double));
     }
-    if (!series || !series[0].all || !series[1].all)
+    if (!series[0].all || !series[1].all)
         status = error_no_memory(err, "samples");
     if (!status)
         status = calibrate(bench, &series[0], err);
@@ -120,9 +148,8 @@ enum status bench_compare(struct bench *bench, const struct contender *ours,
         status = calibrate(bench, &series[1], err);
     if (!status)
         status = take_pairs(bench, &series[0], &series[1], ret_comparison, err);
-    for (int i = 0; series && i < 2; i++)
+    for (int i = 0; i < 2; i++)
         free(series[i].all);
-    free(series);
     return status;
 }
 
