@@ -97,6 +97,10 @@ static inline void cluster_read_address(struct cluster *cluster)
             *strchr(cluster->address, '\n') = 0;
             return;
         }
+        if (waitpid(cluster->servers[0], NULL, WNOHANG) > 0) {
+            cluster->servers[0] = 0;
+            break;
+        }
         usleep(5000);
     }
     fail_msg("the first server wrote no address to %s", path);
@@ -152,7 +156,8 @@ static inline struct ps_client *cluster_connect(const struct cluster *cluster, i
     return client;
 }
 
-/* Runs body(cluster, rank) once a rank, each in a thread; a failed assertion there ends the program. */
+/* Runs body(cluster, rank) once a rank, each in a thread; a failed assertion there ends the
+ * program. */
 struct cluster_thread {
     struct cluster *cluster;
     uint32_t rank;
@@ -175,7 +180,8 @@ static inline void cluster_run(struct cluster *cluster,
 
     for (uint32_t r = 0; r < cluster->worker_count; r++) {
         threads[r] = (struct cluster_thread){cluster, r, body, 0};
-        assert_int_equal(pthread_create(&threads[r].thread, NULL, cluster_thread_run, &threads[r]), 0);
+        assert_int_equal(pthread_create(&threads[r].thread, NULL, cluster_thread_run, &threads[r]),
+                         0);
     }
     for (uint32_t r = 0; r < cluster->worker_count; r++)
         pthread_join(threads[r].thread, NULL);

@@ -189,6 +189,12 @@ static uint64_t on_turn(void *context)
     core_link_turn(&core->control, now, &wake_ns);
     for (uint32_t s = 0; core->greeted && s < core->servers; s++)
         core_link_turn(&core->bulk[s], now, &wake_ns);
+    if (core->pulls_held_back && core->commit_plus_1 != core->pulls_tried_at) {
+        core->pulls_held_back = false;
+        core->pulls_tried_at = core->commit_plus_1;
+        for (uint32_t s = 0; s < core->servers; s++)
+            core_send_bulk(&core->bulk[s]);
+    }
     turn_notice(core, now, &wake_ns);
     return wake_ns;
 }

@@ -170,11 +170,25 @@ static bool send_pull(struct core_link *link, struct core_pull_frame *frame)
     return frame->sent;
 }
 
+/* Servers answer for committed steps and the two that may be open; a pull of a later one waits
+ * here. */
+static bool pull_is_early(const struct core *core, uint64_t step)
+{
+    return step > 0 && (core->commit_plus_1 == 0 || step > core->commit_plus_1 + 1);
+}
+
 static void send_pulls(struct core_link *link)
 {
+    struct core *core = link->core;
+
     for (struct core_pull_frame *frame = link->pull_first; frame; frame = frame->next) {
-        if (!frame->sent && frame->sealed &&
-            (link->pull_in_flight >= CORE_WINDOW_PULLS || !send_pull(link, frame)))
+        if (frame->sent || !frame->sealed)
+            continue;
+        if (pull_is_early(core, frame->step)) {
+            core->pulls_held_back = true;
+            continue;
+        }
+        if (link->pull_in_flight >= CORE_WINDOW_PULLS || !send_pull(link, frame))
             return;
     }
 }

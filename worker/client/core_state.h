@@ -17,14 +17,15 @@ enum {
     CORE_TOTALS = 2,          /* committed steps whose totals are kept */
 };
 
-#define CORE_SECOND            ((uint64_t)1000000000)
-#define CORE_HEARTBEAT_NS      (CORE_SECOND / 2)
-#define CORE_DEAD_NS           (10 * CORE_SECOND)
-#define CORE_BACKOFF_MIN_NS    (CORE_SECOND / 20)
-#define CORE_BACKOFF_MAX_NS    CORE_SECOND
-#define CORE_CONNECT_MS        5000
-#define CORE_GRACE_NS          (2 * CORE_SECOND) /* after a link was lost, for at least one more try */
-#define CORE_NOTICE_NS         CORE_SECOND       /* a wait shorter than this is not mentioned */
+#define CORE_SECOND         ((uint64_t)1000000000)
+#define CORE_HEARTBEAT_NS   (CORE_SECOND / 2)
+#define CORE_DEAD_NS        (10 * CORE_SECOND)
+#define CORE_BACKOFF_MIN_NS (CORE_SECOND / 20)
+#define CORE_BACKOFF_MAX_NS CORE_SECOND
+#define CORE_CONNECT_MS     5000
+/* after a link was lost, for at least one more try */
+#define CORE_GRACE_NS          (2 * CORE_SECOND)
+#define CORE_NOTICE_NS         CORE_SECOND /* a wait shorter than this is not mentioned */
 #define CORE_SMALL_BLOCK_BYTES (64 * 1024)
 
 /* ---- handles: kind, generation, index of a record ---- */
@@ -260,7 +261,8 @@ struct core {
     struct core_pull_frame *free_pulls; /* owned */
     struct core_memory *free_memory;    /* owned */
     uint32_t pulls_failed;
-    bool sending_wanted; /* on_turn looks at the links again */
+    bool pulls_held_back;    /* of steps that servers do not know yet */
+    uint64_t pulls_tried_at; /* commit_plus_1 then */
 
     struct arena arena;                             /* of the message being looked at */
     uint32_t message_variables[LIMIT_FRAME_BLOCKS]; /* of the frame being sent */

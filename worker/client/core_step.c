@@ -130,7 +130,8 @@ enum status core_step_begin(struct core *core, uint64_t step, uint64_t examples,
 /* As receivers judge it: a name that they refuse would cost the connection, not the call. */
 static bool metric_name_fits(const char *name)
 {
-    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-");
+    size_t length = strspn(name,
+                           "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-");
 
     return length > 0 && length <= LIMIT_METRIC_NAME_BYTES && name[length] == 0;
 }

@@ -133,14 +133,14 @@ static void test_late_answer_is_read_into_nowhere(void **state)
     (void)state;
     start(&net, 1);
     struct fake_link *link = fake_bulk(&net, 0);
-    assert_int_equal(core_pull(net.core, SMALL, 5, small, &handle, NULL), STATUS_OK);
+    assert_int_equal(core_pull(net.core, SMALL, 2, small, &handle, NULL), STATUS_OK);
     core_flush(net.core);
     struct fake_sent *sent = fake_next(link, FRAME_PULL);
     Pmd__Pull *pull = pull_of(sent);
     assert_int_equal(core_expire(net.core, handle, 60000, &why), STATUS_DEADLINE_EXCEEDED);
     assert_string_equal(
         why.message,
-        "after 60.0 s: pull 'small' of step 5: 1 of 1 blocks are missing, from server 0 "
+        "after 60.0 s: pull 'small' of step 2: 1 of 1 blocks are missing, from server 0 "
         "(127.0.0.1:7000) (committed: step 0)");
     Pmd__PullReply reply = reply_to(pull, 0, 1);
     fake_tell(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request, bytes, sizeof small);
@@ -376,6 +376,27 @@ static void test_pull_reply_carries_the_grant(void **state)
     fake_end(&net);
 }
 
+/* A server refuses a pull of a step that it cannot know of yet, so such a pull waits here. */
+static void test_pull_of_a_far_step_waits_for_the_commit(void **state)
+{
+    struct fake_net net;
+    ps_handle handle;
+
+    (void)state;
+    start(&net, 1);
+    assert_int_equal(core_pull(net.core, TINY, 4, tiny, &handle, NULL), STATUS_OK);
+    core_flush(net.core);
+    fake_turn(&net);
+    assert_true(fake_idle(fake_bulk(&net, 0)));
+    fake_commit(&net, 1);
+    fake_turn(&net);
+    assert_true(fake_idle(fake_bulk(&net, 0)));
+    fake_commit(&net, 2);
+    fake_turn(&net);
+    fake_next(fake_bulk(&net, 0), FRAME_PULL);
+    fake_end(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_latest_moves_on_with_the_commits),
         cmocka_unit_test(test_push_pull_waits_for_both_loans),
         cmocka_unit_test(test_pull_reply_carries_the_grant),
+        cmocka_unit_test(test_pull_of_a_far_step_waits_for_the_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
