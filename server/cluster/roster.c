@@ -100,12 +100,21 @@ static enum status fence(struct coordinator *coordinator, struct link *link, uin
     return STATUS_ABORTED;
 }
 
+/* Has this rank nothing more to do? One that said finish and died before its last steps are committed must do them again. */
+static bool is_through(const struct coordinator *coordinator, const struct coordinator_worker *worker)
+{
+    uint64_t committed = coordinator->committed_plus_1 ? coordinator->committed_plus_1 - 1 : 0;
+
+    return worker->finished && worker->last_step <= committed;
+}
+
 /* The rank a worker asks for: its own again, the one it names, or the lowest that nobody has, then the lowest that was lost. */
 static enum status choose_rank(const struct coordinator *coordinator, const Pmd__Hello *hello,
                                uint32_t *ret_rank, struct error *err)
 {
     uint32_t workers = coordinator->settings.workers;
     uint32_t lost = workers;
+    uint32_t finished = workers;
 
     if (hello->rank_plus_1 > workers)
         return error_set(err, STATUS_INVALID_ARGUMENT, "rank %u: this job has ranks 0 to %u",
@@ -126,9 +135,13 @@ static enum status choose_rank(const struct coordinator *coordinator, const Pmd_
             *ret_rank = rank;
             return STATUS_OK;
         }
-        if (!worker->member && !worker->finished && lost == workers)
+        if (!worker->member && !is_through(coordinator, worker) && lost == workers)
             lost = rank;
+        if (!worker->member && is_through(coordinator, worker) && finished == workers)
+            finished = rank;
     }
+    if (lost == workers)
+        lost = finished; /* started again although it was through: it is told so, and ends well */
     if (lost == workers)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u ranks are taken", workers);
     *ret_rank = lost;
@@ -167,6 +180,7 @@ static enum status claim_rank(struct coordinator *coordinator, struct link *link
         worker->process = hello->process;
         worker->started = false;
         worker->start_waits = false;
+        worker->finished = is_through(coordinator, worker); /* last_step stays: the servers know it */
         drop_uncommitted_ends(coordinator, worker);
         barrier_rank_lost(coordinator, rank);
     }
@@ -427,7 +441,7 @@ void roster_check(struct coordinator *coordinator, uint64_t now)
     }
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
         const struct coordinator_worker *worker = &coordinator->workers[rank];
-        if (worker->member || !worker->known || worker->finished ||
+        if (worker->member || !worker->known || is_through(coordinator, worker) ||
             (now - worker->lost_ns) / NS_PER_MS < coordinator->settings.restart_ms)
             continue;
         coordinator_end(coordinator, STATUS_UNAVAILABLE, EXIT_CODE_PEER_LOST,

@@ -325,7 +325,7 @@ void reader_describe(const struct sim_process *process, char *ret_text, size_t c
 void check_init(struct sim *sim);
 void check_release(struct sim *sim);
 void check_server(struct sim_process *process);
-void check_hello(struct sim_process *server, struct sim_process *peer);
+void check_hello(struct sim_process *server, struct sim_process *peer, const uint8_t *header, size_t header_bytes);
 bool check_superseded(struct sim *sim, const struct sim_process *process);
 void check_on_commit(void *context, uint64_t step);
 uint64_t check_duplicates(const struct sim *sim);

@@ -100,8 +100,11 @@ static void check_coordinator(struct sim *sim, struct coordinator *coordinator)
     oracle_learning_rate(sim, check->learning_rate, coordinator->committed_plus_1 + 1);
 }
 
-/* peer: the process that has just said hello. */
-static void check_claims(struct sim *sim, struct sim_process *peer)
+/*
+ * peer: the process that has just said hello. One that was told an incarnation before has lost its rank for good when
+ * another process claims it; of two that were told none, the coordinator cannot know which is newer.
+ */
+static void check_claims(struct sim *sim, struct sim_process *peer, uint64_t incarnation)
 {
     const struct coordinator *coordinator = sim_coordinator(sim);
     struct sim_check *check = sim->check;
@@ -109,9 +112,10 @@ static void check_claims(struct sim *sim, struct sim_process *peer)
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
         if (coordinator->workers[rank].incarnation == check->incarnations[rank])
             continue;
-        if (peer->number < check->holders[rank])
-            sim_fail(sim, "fence", "rank %u goes from process %llu to the older process %llu (%s)", rank,
-                     (unsigned long long)check->holders[rank], (unsigned long long)peer->number, peer->name);
+        if (incarnation != 0)
+            sim_fail(sim, "fence", "rank %u goes from process %llu to process %llu (%s), which had incarnation %llu",
+                     rank, (unsigned long long)check->holders[rank], (unsigned long long)peer->number, peer->name,
+                     (unsigned long long)incarnation);
         check->incarnations[rank] = coordinator->workers[rank].incarnation;
         check->holders[rank] = peer->number;
         sim_trace(sim, "rank %u is %s's, incarnation %llu", rank, peer->name,
@@ -119,14 +123,18 @@ static void check_claims(struct sim *sim, struct sim_process *peer)
     }
 }
 
-void check_hello(struct sim_process *server, struct sim_process *peer)
+void check_hello(struct sim_process *server, struct sim_process *peer, const uint8_t *header, size_t header_bytes)
 {
     struct sim *sim = server->sim;
 
     if (sim->scenario)
         return;
+    Pmd__Hello *hello = pmd__hello__unpack(NULL, header_bytes, header);
+    if (!hello)
+        abort();
     if (server->slot == 0 && peer->role == SIM_WORKER)
-        check_claims(sim, peer);
+        check_claims(sim, peer, hello->incarnation);
+    pmd__hello__free_unpacked(hello, NULL);
     for (uint32_t rank = 0; server->server->service_ready && rank < sim->plan.workers; rank++) {
         const struct rank_link *now = &server->server->service.ranks[rank];
         struct check_rank *before = &sim->check->ranks[server->slot][rank];
@@ -144,7 +152,7 @@ bool check_superseded(struct sim *sim, const struct sim_process *process)
 {
     uint32_t rank = worker_rank_plus_1(process) - 1;
 
-    return rank < sim->plan.workers && sim->check->holders[rank] > process->number;
+    return rank < sim->plan.workers && sim->check->holders[rank] != process->number;
 }
 
 /* ---- every event ---- */

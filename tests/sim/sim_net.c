@@ -377,7 +377,7 @@ static void head_arrives(struct sim_end *end, struct sim_frame *frame)
     if (frame->payload_bytes > 0)
         copy_into_places(end, frame, sim_below(sim, frame->payload_bytes + 1));
     if (process->role == SIM_SERVER && frame->type == FRAME_HELLO && end->peer)
-        check_hello(process, end->peer->process);
+        check_hello(process, end->peer->process, frame->header, frame->header_bytes);
 }
 
 static void rest_arrives(struct sim_end *end)

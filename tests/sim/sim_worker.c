@@ -601,6 +601,9 @@ static bool move(struct sim_worker *worker)
     case PHASE_START:
         if (!requests_done(worker))
             return false;
+        worker->phase = PHASE_FINISH;
+        if (core_finished(worker->core))
+            break; /* the process before this one was through */
         ask_assign(worker);
         worker->phase = PHASE_ASSIGN;
         break;
@@ -634,6 +637,9 @@ static bool move(struct sim_worker *worker)
         worker->phase = after_steps(worker);
         break;
     case PHASE_FINISH:
+        /* A finished rank holds up nobody: what it still wants to pull may be gone then. */
+        if (pulls_pending(worker))
+            return false;
         if (!worker->finish_asked && !core_finished(worker->core)) {
             must_ok(worker, "finish", core_finish(worker->core, &worker->requests[0], &err), &err);
             worker->finish_asked = true;
