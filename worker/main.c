@@ -51,7 +51,7 @@ static void catch_signals(void)
 
 /* What the option table writes, in its own types. */
 struct settings {
-    int64_t batch_size, epochs, seed, threads;
+    int64_t batch_size, epochs, seed, threads, join_ms;
     int scale, header;
 };
 
@@ -139,6 +139,12 @@ static bool parse(int argc, char **argv, struct run_config *config, struct setti
          .text = &config->coordinator,
          .environment = "PARAMD_COORDINATOR",
          .help = "of the cluster to join; without it alone"},
+        {.name = "join-timeout",
+         .value = "TIME",
+         .duration_ms = &settings->join_ms,
+         .min = 100,
+         .max = 86400000,
+         .help = "for all servers to be there"},
         {.group = "Results"},
         {.name = "weights",
          .value = "FILE",
@@ -174,7 +180,7 @@ static bool parse(int argc, char **argv, struct run_config *config, struct setti
 int main(int argc, char **argv)
 {
     struct run_config config = {.stop = &caught_signal, .digests = getenv("PARAMD_TRACE_DIGESTS")};
-    struct settings settings = {.batch_size = 32, .epochs = 1, .threads = 1};
+    struct settings settings = {.batch_size = 32, .epochs = 1, .threads = 1, .join_ms = 15000};
     struct error err = {0};
     int exit_code = EXIT_CODE_WRONG_USE;
 
@@ -189,6 +195,7 @@ int main(int argc, char **argv)
     config.epochs = (uint64_t)settings.epochs;
     config.seed = (uint64_t)settings.seed;
     config.threads = (unsigned)settings.threads;
+    config.join_timeout_ms = (uint32_t)settings.join_ms;
     config.scale = (enum scale_kind)settings.scale;
     config.header = (enum data_header)settings.header;
     catch_signals();

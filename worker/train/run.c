@@ -193,7 +193,8 @@ static enum status connect(struct run *run, int *ret_exit_code, struct error *er
 
     *ret_exit_code = EXIT_CODE_FAILED;
     if (config->coordinator)
-        return sync_cluster_new(&options, config->coordinator, &run->sync, ret_exit_code, err);
+        return sync_cluster_new(&options, config->coordinator, config->join_timeout_ms, &run->sync,
+                                ret_exit_code, err);
     return sync_local_new(&options, config->digests, &run->sync, err);
 }
 

@@ -26,6 +26,7 @@ struct run_config {
     enum data_header header;
     uint64_t batch_size, epochs, seed;
     unsigned threads;
+    uint32_t join_timeout_ms;
     const volatile sig_atomic_t *stop; /* not 0: end soon */
 };
 

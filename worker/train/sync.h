@@ -72,8 +72,8 @@ const float *sync_local_slot(const struct sync *sync, size_t slot);
  * *ret_exit_code is set on failure.
  */
 NODISCARD enum status sync_cluster_new(const struct sync_options *options, const char *coordinator,
-                                       struct sync **ret_sync, int *ret_exit_code,
-                                       struct error *err);
+                                       uint32_t join_timeout_ms, struct sync **ret_sync,
+                                       int *ret_exit_code, struct error *err);
 
 static inline void sync_free(struct sync *sync)
 {

@@ -13,11 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    TOTALS_MAX = 1 + MODEL_METRICS_MAX,
-    /* A rank may take its time as long as it lives: the coordinator finds the dead, and ends the job. */
-    CALL_TIMEOUT_MS = 24 * 3600 * 1000,
-};
+enum { TOTALS_MAX = 1 + MODEL_METRICS_MAX };
 
 struct sync_cluster {
     struct sync sync;
@@ -346,12 +342,12 @@ static enum status fetch(struct sync_cluster *cluster, struct error *err)
 }
 
 static enum status join(struct sync_cluster *cluster, const struct sync_options *options,
-                        const char *coordinator, struct error *err)
+                        const char *coordinator, uint32_t join_timeout_ms, struct error *err)
 {
     struct ps_options ps_options = {.coordinator = coordinator,
+                                    .join_timeout_ms = join_timeout_ms,
                                     .program = "paramd-worker",
-                                    .seed = options->seed,
-                                    .timeout_ms = CALL_TIMEOUT_MS};
+                                    .seed = options->seed};
     struct ps_error error;
     enum status status = STATUS_OK;
 
@@ -374,7 +370,8 @@ static enum status join(struct sync_cluster *cluster, const struct sync_options 
 }
 
 enum status sync_cluster_new(const struct sync_options *options, const char *coordinator,
-                             struct sync **ret_sync, int *ret_exit_code, struct error *err)
+                             uint32_t join_timeout_ms, struct sync **ret_sync, int *ret_exit_code,
+                             struct error *err)
 {
     struct sync_cluster *cluster = alloc_zero(sizeof *cluster);
     enum status status;
@@ -385,7 +382,7 @@ enum status sync_cluster_new(const struct sync_options *options, const char *coo
     cluster->sync = (struct sync){.kind = &cluster_kind, .model = options->model};
     status = allocate(cluster, err);
     if (!status)
-        status = join(cluster, options, coordinator, err);
+        status = join(cluster, options, coordinator, join_timeout_ms, err);
     if (status) {
         if (cluster->sync.exit_code != 0)
             *ret_exit_code = cluster->sync.exit_code;

@@ -205,7 +205,9 @@ enum status task_read_model(struct task *task, const struct run_config *config, 
 
     if (status)
         return error_wrap(err, "--model");
-    status = model_from_json(&task->model, (const char *)file.bytes, file.size, err);
+    status = file.size == 0
+                 ? error_set(err, STATUS_INVALID_ARGUMENT, "the file is empty")
+                 : model_from_json(&task->model, (const char *)file.bytes, file.size, err);
     array_file_release(&file);
     if (status)
         return error_wrap(err, "%s", config->model);
