@@ -98,6 +98,8 @@ static enum status net_send(void *context, struct link *to, const struct link_fr
     require(!link->closed, "a frame for a link that is gone");
     if (link->closing || !link->open)
         return STATUS_UNAVAILABLE;
+    if (link->full)
+        return STATUS_RESOURCE_EXHAUSTED;
     if (net->send_fails && (net->send_fails == 1 || --net->send_fails == 1))
         return STATUS_RESOURCE_EXHAUSTED;
     require(frame->piece_count <= LIMIT_FRAME_BLOCKS, "too many pieces");

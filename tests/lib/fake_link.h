@@ -53,6 +53,7 @@ struct fake_link {
     bool flush;
     bool closed;   /* on_closed was called: the engine knows it no more */
     bool stalled;  /* the peer reads nothing: frames stay queued */
+    bool full;     /* takes no more frames from the engine */
     bool waiting;  /* the engine left the frame at hand in the socket */
     bool half;     /* stop between on_head and on_frame of the next frame with a payload */
     bool received; /* on_head took the frame at hand, on_frame has not been called */
