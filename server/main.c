@@ -207,6 +207,7 @@ static void serve(struct server *server, const struct link_io *io, bool insecure
                     caught_signal == SIGINT ? "the coordinator was interrupted"
                                             : "the coordinator was told to end");
     net_driver_close_listeners(driver);
+    server_close_links(server);
     uint64_t until = io->now_ns(io->context) + FAREWELL_MS * NS_PER_MS;
     while (net_driver_links(driver) > 0 && io->now_ns(io->context) < until)
         net_driver_run_once(driver, 50 * NS_PER_MS);

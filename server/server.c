@@ -411,3 +411,16 @@ void server_stop(struct server *server, enum exit_code code, const char *why)
         coordinator_end(&server->coordinator, STATUS_CANCELLED, code, "%s", why);
     end(server, code, why);
 }
+
+void server_close_links(struct server *server)
+{
+    struct error why;
+
+    for (struct session *session = server->service.sessions; session; session = session->next)
+        service_close(session, true, STATUS_CANCELLED, server->end_message);
+    if (!server->is_coordinator && server->uplink.link) {
+        error_set(&why, STATUS_CANCELLED, "%s", server->end_message);
+        server->io->close(server->io->context, server->uplink.link, true, &why);
+        server->uplink.link = NULL;
+    }
+}

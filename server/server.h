@@ -53,6 +53,9 @@ void server_release(struct server *server);
 /* The calls for a driver; context is the server. */
 struct link_engine server_engine(struct server *server);
 
+/* After the end: closes all links once what is queued (END, the last replies) is written. */
+void server_close_links(struct server *server);
+
 /* Ends the job (SIGTERM of the coordinator), or only this server. */
 void server_stop(struct server *server, enum exit_code code, const char *why);
 
