@@ -127,6 +127,8 @@ static void start_connecting(struct core_link *link)
 {
     struct core *core = link->core;
     struct error err;
+
+    link->tried_ns = now_ns(core);
     enum status status = core->io.connect(core->io.context, link->address, !link->control,
                                           CORE_CONNECT_MS, link, &link->link, &err);
 
@@ -205,10 +207,16 @@ static bool turn_patience(struct core_link *link, uint64_t now, uint64_t *wake_n
     uint64_t until = link->heard_ns + core->dead_ns;
     if (until < link->lost_ns + CORE_GRACE_NS)
         until = link->lost_ns + CORE_GRACE_NS;
+    /* A process that slept (SIGSTOP, a suspended machine) has not tried in all that time: it does now. */
+    bool tried_lately = link->tried_ns + CORE_GRACE_NS > until;
+    if (tried_lately && link->state != CORE_LINK_DOWN)
+        until = link->tried_ns + CORE_GRACE_NS;
     if (now < until) {
         earliest(wake_ns, until);
         return false;
     }
+    if (!tried_lately && link->state == CORE_LINK_DOWN)
+        return false;
     give_up(link, now - link->heard_ns);
     return true;
 }

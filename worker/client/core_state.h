@@ -184,6 +184,7 @@ struct core_link {
     uint64_t greeting_until_ns;
     uint64_t heard_ns, said_ns;
     uint64_t lost_ns;              /* when it went down */
+    uint64_t tried_ns;             /* when the last try began */
     char why[ERROR_MESSAGE_BYTES]; /* it is down */
 
     /* The frame between on_head and on_frame. */
