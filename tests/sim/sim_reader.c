@@ -40,7 +40,7 @@ struct sim_reader {
     bool slots, digests;
     struct expected expected[SIM_SERVERS_MAX * (1 + SIM_SLOTS)];
     size_t expected_count;
-    uint64_t wait_until_ns;
+    uint64_t wait_until_ns, beat_ns;
     bool last; /* this read is the one after the end */
     bool done;
     double learning_rate;
@@ -63,7 +63,8 @@ static void send(struct sim_reader *reader, struct link *link, enum frame_type t
     struct link_frame frame = {.type = type, .message = message, .request = request, .commit_plus_1 = reader->commit_plus_1};
     struct link_io *io = &reader->process->io;
 
-    status_ignore(io->send(io->context, link, &frame), "a link that breaks is made again");
+    if (io->send(io->context, link, &frame))
+        io->close(io->context, link, false, NULL); /* and everything begins anew */
 }
 
 static void reset(struct sim_reader *reader)
@@ -513,8 +514,10 @@ static void engine_closed(void *context, struct link *link, const struct error *
 
 static void beat(struct sim_reader *reader)
 {
-    if (reader->control && reader->phase > READER_HELLO)
-        send(reader, reader->control, FRAME_HEARTBEAT, NULL, 0);
+    if (!reader->control || reader->phase <= READER_HELLO || sim_of(reader)->now_ns < reader->beat_ns)
+        return;
+    reader->beat_ns = sim_of(reader)->now_ns + 500 * SIM_MS;
+    send(reader, reader->control, FRAME_HEARTBEAT, NULL, 0);
 }
 
 static uint64_t engine_turn(void *context)
