@@ -19,7 +19,7 @@ at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a >= b) }'; }
 
 # One message on stderr, and nothing else but what a start says.
 one_message() {
-    [ "$(grep -cv -e '^paramd-worker [0-9.]*: ' -e ': waiting for ' "$work/err")" = 1 ]
+    [ "$(grep -cv -e '^paramd-worker [0-9.]*: ' -e '^paramd-worker [0-9.]*, pid [0-9]*: waiting for ' "$work/err")" = 1 ]
 }
 
 # cluster SERVERS WORKERS [OPTIONS of the first server]: its address in `address`, its servers' pids in `servers`.
