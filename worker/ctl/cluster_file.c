@@ -23,14 +23,27 @@ static bool is_ours(const char *folder)
            (info.st_mode & (S_IRWXG | S_IRWXO)) == 0;
 }
 
-/* False: there is no such folder that is ours. */
-static bool folder_of(int index, char *ret_folder, size_t capacity)
+/* As the launcher decides. */
+static bool runtime_dir_usable(const char *path)
+{
+    struct stat info;
+
+    return path && stat(path, &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == geteuid() &&
+           access(path, W_OK) == 0;
+}
+
+enum place { PLACE_USUAL, PLACE_OTHER, PLACE_COUNT };
+
+/* Where a launcher started like us keeps its folder, or one started from another session. False:
+ * there is no such folder that is ours. */
+static bool folder_of(enum place place, char *ret_folder, size_t capacity)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    const char *parent = index == 0 ? runtime : "/tmp";
+    bool usable = runtime_dir_usable(runtime);
 
-    if (!parent || !parent[0])
+    if (place == PLACE_OTHER && !usable)
         return false;
+    const char *parent = place == PLACE_USUAL && usable ? runtime : "/tmp";
     int length = snprintf(ret_folder, capacity, "%s/paramd-%u", parent, (unsigned)geteuid());
     return length > 0 && (size_t)length < capacity && is_ours(ret_folder);
 }
@@ -67,21 +80,19 @@ static bool read_file(const char *path, struct cluster_file *ret_file)
 enum status cluster_file_last(struct cluster_file *ret_file, struct error *err)
 {
     char folder[CLUSTER_PATH_BYTES], path[CLUSTER_PATH_BYTES + 8];
-    struct cluster_file file;
+    struct cluster_file file = {0};
 
-    for (int i = 0; i < 2; i++) {
-        if (!folder_of(i, folder, sizeof folder))
-            continue;
+    if (folder_of(PLACE_USUAL, folder, sizeof folder)) {
         snprintf(path, sizeof path, "%s/last", folder);
-        if (!read_file(path, &file))
-            continue;
-        if (access(file.token_file, F_OK) != 0)
+        if (read_file(path, &file) && access(file.token_file, F_OK) != 0)
             return error_set(err, STATUS_NOT_FOUND,
                              "the last cluster launched here, job '%s' at %s, has ended; give the "
                              "address of another one with -a, or start one with deploy/launch",
                              file.job, file.address);
-        *ret_file = file;
-        return STATUS_OK;
+        if (file.address[0]) {
+            *ret_file = file;
+            return STATUS_OK;
+        }
     }
     return error_set(err, STATUS_NOT_FOUND,
                      "which cluster? None was launched here: give its address with -a or in "
@@ -112,8 +123,9 @@ bool cluster_file_of_address(const char *address, struct cluster_file *ret_file)
 {
     char folder[CLUSTER_PATH_BYTES];
 
-    for (int i = 0; i < 2; i++) {
-        if (folder_of(i, folder, sizeof folder) && search_folder(folder, address, ret_file))
+    for (int place = PLACE_USUAL; place < PLACE_COUNT; place++) {
+        if (folder_of((enum place)place, folder, sizeof folder) &&
+            search_folder(folder, address, ret_file))
             return true;
     }
     return false;
