@@ -1,9 +1,10 @@
 /*
- * A link_io in virtual time: keeps what an engine sends, and says to the engine what a test or a fuzz target makes its peers say.
+ * A link_io in virtual time: keeps what an engine sends, and says to the engine what a test or a
+ * fuzz target makes its peers say.
  *
- * Every frame an engine sends is unpacked as its receiver would do it, and the bytes of its payload must be the same when
- * they are written as when they were queued; both are aborted on. Memory is malloc's, so a test that makes alloc.h fail
- * does not hit the net itself.
+ * Every frame an engine sends is unpacked as its receiver would do it, and the bytes of its payload
+ * must be the same when they are written as when they were queued; both are aborted on. Memory is
+ * malloc's, so a test that makes alloc.h fail does not hit the net itself.
  */
 #ifndef PARAMD_TESTS_LIB_FAKE_LINK_H
 #define PARAMD_TESTS_LIB_FAKE_LINK_H

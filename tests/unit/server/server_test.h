@@ -1,5 +1,6 @@
 /*
- * One server with its coordinator behind a fake net, and workers and readers that say to it what a test wants. Variables:
+ * One server with its coordinator behind a fake net, and workers and readers that say to it what a
+ * test wants. Variables:
  *
  *   W  float32 (20, 2), trained by SGD with learning rate 0.5, zeros
  *   BIG float32 (100,000), two blocks, trained by Adam, zeros
@@ -28,15 +29,28 @@ struct site {
     uint64_t request;
 };
 
-static inline enum status site_init_settings(struct site *site, struct server_settings settings,
-                                             struct error *err)
+/* Without a server yet. */
+static inline void site_prepare(struct site *site, uint32_t workers)
 {
-    *site = (struct site){.request = 1000, .workers = settings.workers};
+    *site = (struct site){.request = 1000, .workers = workers};
     fake_net_init(&site->net);
+}
+
+static inline enum status site_init_server(struct site *site, struct server_settings settings,
+                                           struct error *err)
+{
     enum status status = server_init(&site->server, &site->net.io, &settings, err);
+
     if (!status)
         site->net.engine = server_engine(&site->server);
     return status;
+}
+
+static inline enum status site_init_settings(struct site *site, struct server_settings settings,
+                                             struct error *err)
+{
+    site_prepare(site, settings.workers);
+    return site_init_server(site, settings, err);
 }
 
 static inline struct server_settings site_settings(uint32_t workers)
@@ -60,8 +74,7 @@ static inline void site_init(struct site *site, uint32_t workers)
 /* Links end first, as in the real program; then nothing may refer to a buffer any more. */
 static inline void site_release(struct site *site)
 {
-    if (site->net.engine.on_closed)
-        fake_net_release(&site->net);
+    fake_net_release(&site->net);
     server_release(&site->server);
 }
 

@@ -1,10 +1,10 @@
 /* Hello on bulk connections, and pushes from their header to the next version. */
 #include "tests/unit/server/server_test.h"
 
-#define GRADIENT PMD__PUSH_KIND__PUSH_KIND_GRADIENT
-#define ASSIGN PMD__PUSH_KIND__PUSH_KIND_ASSIGN
+#define GRADIENT    PMD__PUSH_KIND__PUSH_KIND_GRADIENT
+#define ASSIGN      PMD__PUSH_KIND__PUSH_KIND_ASSIGN
 #define ASSIGN_MEAN PMD__PUSH_KIND__PUSH_KIND_ASSIGN_MEAN
-#define ADD PMD__PUSH_KIND__PUSH_KIND_ADD
+#define ADD         PMD__PUSH_KIND__PUSH_KIND_ADD
 
 static struct site site;
 static float grad[65536];
@@ -166,7 +166,8 @@ static void test_payload_where_none_belongs(void **state)
     struct fake_link *stranger = fake_link_accept(&site.net, "10.0.0.1:1");
     fake_link_say_payload(stranger, FRAME_HELLO, &hello, 1, 0, "junk", 4);
     fake_net_run(&site.net);
-    assert_thrown_out(stranger, STATUS_INVALID_ARGUMENT, "HELLO has no payload here, this one has 4");
+    assert_thrown_out(stranger, STATUS_INVALID_ARGUMENT,
+                      "HELLO has no payload here, this one has 4");
     fake_link_say_payload(site.control[0], FRAME_HEARTBEAT, NULL, 0, 0, "junk", 4);
     fake_net_run(&site.net);
     assert_thrown_out(site.control[0], STATUS_INVALID_ARGUMENT, "HEARTBEAT has no payload here");
@@ -178,9 +179,8 @@ static void test_payload_where_none_belongs(void **state)
 
 static void test_frame_of_another_lineage_or_map(void **state)
 {
-    struct frame_head head = {.type = FRAME_HEARTBEAT,
-                              .lineage = FRAME_LINEAGE + 1,
-                              .map_version = FRAME_MAP_VERSION};
+    struct frame_head head = {
+        .type = FRAME_HEARTBEAT, .lineage = FRAME_LINEAGE + 1, .map_version = FRAME_MAP_VERSION};
 
     (void)state;
     site_train(&site, 1);
@@ -337,8 +337,7 @@ static void test_length_must_be_what_the_registry_says(void **state)
 }
 
 static void assert_push_refused(uint64_t step, Pmd__PushKind kind, uint32_t variable,
-                                uint32_t block, size_t bytes, enum status status,
-                                const char *words)
+                                uint32_t block, size_t bytes, enum status status, const char *words)
 {
     static uint64_t connection = 100;
     struct fake_link *link = site_connect_bulk(&site, 0, 1, connection++);
@@ -353,20 +352,27 @@ static void test_what_cannot_be_pushed(void **state)
 {
     (void)state;
     site_train(&site, 2);
-    assert_push_refused(1, GRADIENT, W, 1, W_BYTES, STATUS_INVALID_ARGUMENT, "block 1 of variable 0");
+    assert_push_refused(1, GRADIENT, W, 1, W_BYTES, STATUS_INVALID_ARGUMENT,
+                        "block 1 of variable 0");
     assert_push_refused(1, GRADIENT, 4, 0, 0, STATUS_INVALID_ARGUMENT, "block 0 of variable 4");
-    assert_push_refused(1, GRADIENT, UINT32_MAX, UINT32_MAX, 0, STATUS_INVALID_ARGUMENT, "not on server 0");
+    assert_push_refused(1, GRADIENT, UINT32_MAX, UINT32_MAX, 0, STATUS_INVALID_ARGUMENT,
+                        "not on server 0");
     assert_push_refused(1, GRADIENT, N, 0, 24, STATUS_INVALID_ARGUMENT, "'n' is not trainable");
-    assert_push_refused(1, ASSIGN_MEAN, N, 0, 24, STATUS_INVALID_ARGUMENT, "'n' is int64: it has no mean");
-    assert_push_refused(0, ASSIGN, W, 0, W_BYTES, STATUS_INVALID_ARGUMENT, "'w' has an initializer");
-    assert_push_refused(0, GRADIENT, A, 0, A_BYTES, STATUS_INVALID_ARGUMENT, "step 0 takes whole arrays as assign");
+    assert_push_refused(1, ASSIGN_MEAN, N, 0, 24, STATUS_INVALID_ARGUMENT,
+                        "'n' is int64: it has no mean");
+    assert_push_refused(0, ASSIGN, W, 0, W_BYTES, STATUS_INVALID_ARGUMENT,
+                        "'w' has an initializer");
+    assert_push_refused(0, GRADIENT, A, 0, A_BYTES, STATUS_INVALID_ARGUMENT,
+                        "step 0 takes whole arrays as assign");
     assert_push_refused(2, ADD, W, 0, W_BYTES, STATUS_FAILED_PRECONDITION, "before its step_begin");
-    assert_push_refused(3, ADD, W, 0, W_BYTES, STATUS_FAILED_PRECONDITION, "the last committed step is 0");
+    assert_push_refused(3, ADD, W, 0, W_BYTES, STATUS_FAILED_PRECONDITION,
+                        "the last committed step is 0");
     assert_push_refused(1, (Pmd__PushKind)9, W, 0, W_BYTES, STATUS_UNIMPLEMENTED, "push kind 9");
     assert_push_refused(1, (Pmd__PushKind)-1, W, 0, W_BYTES, STATUS_UNIMPLEMENTED, "push kind -1");
     say_begin(&site, site.bulk[1], 1, 1);
     say_push(&site, site.bulk[1], 1, ASSIGN, W, 0, grad, W_BYTES);
-    assert_thrown_out(site.bulk[1], STATUS_INVALID_ARGUMENT, "assign comes from rank 0 only; this is rank 1");
+    assert_thrown_out(site.bulk[1], STATUS_INVALID_ARGUMENT,
+                      "assign comes from rank 0 only; this is rank 1");
 }
 
 static void test_encodings_that_are_not_known(void **state)
@@ -440,7 +446,8 @@ static void test_row_that_is_not_there_ends_the_job(void **state)
     (void)state;
     site_train(&site, 1);
     push_rows(GRADIENT, &two, 1, &payload, sizeof payload);
-    assert_ended(&site, EXIT_CODE_FAILED, "server 0: step 1, rank 0, variable 'w', block 0: row 20");
+    assert_ended(&site, EXIT_CODE_FAILED,
+                 "server 0: step 1, rank 0, variable 'w', block 0: row 20");
     assert_int_equal(HEARD(site.control[0], End, END)->exit_code, EXIT_CODE_FAILED);
 }
 
@@ -455,8 +462,9 @@ static void test_ranks_that_do_not_agree_end_the_job(void **state)
     say_close(&site, site.bulk[1], 1);
     assert_false(site.server.ended);
     say_close(&site, site.bulk[2], 1);
-    assert_ended(&site, EXIT_CODE_FAILED,
-                 "step 1, variable 'w', block 0: rank 1 pushed it and rank 2 did not; all ranks must agree");
+    assert_ended(
+        &site, EXIT_CODE_FAILED,
+        "step 1, variable 'w', block 0: rank 1 pushed it and rank 2 did not; all ranks must agree");
 }
 
 static void test_kinds_that_do_not_agree_end_the_job(void **state)
@@ -467,7 +475,8 @@ static void test_kinds_that_do_not_agree_end_the_job(void **state)
         say_begin(&site, site.bulk[rank], 1, 1);
         say_push(&site, site.bulk[rank], 1, rank ? ADD : GRADIENT, W, 0, grad, W_BYTES);
     }
-    assert_ended(&site, EXIT_CODE_FAILED, "is pushed as gradient by one rank and as add by another");
+    assert_ended(&site, EXIT_CODE_FAILED,
+                 "is pushed as gradient by one rank and as add by another");
 }
 
 static void test_push_after_close_is_thrown_out(void **state)
@@ -560,7 +569,8 @@ static void small_staging(uint64_t bytes)
     say_begin(&site, site.bulk[1], 1, 1);
 }
 
-/* Rank 1 has filled the staging; rank 0, whose turn it is, has the reserve, and makes room for the rest. */
+/* Rank 1 has filled the staging; rank 0, whose turn it is, has the reserve, and makes room for the
+ * rest. */
 static void test_staging_is_bounded_and_the_next_rank_has_a_reserve(void **state)
 {
     (void)state;
@@ -624,7 +634,8 @@ static void test_replaced_connection_gives_its_room_back(void **state)
     assert_true(value(W, 0) == -1.5f);
 }
 
-/* While a block is received on one frame it is not prepared, though its rank has closed the step elsewhere. */
+/* While a block is received on one frame it is not prepared, though its rank has closed the step
+ * elsewhere. */
 static void test_half_received_block_is_waited_for(void **state)
 {
     (void)state;

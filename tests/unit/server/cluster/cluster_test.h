@@ -1,4 +1,5 @@
-/* A coordinator behind a fake net, and what workers, servers and readers say to it, in short words. */
+/* A coordinator behind a fake net, and what workers, servers and readers say to it, in short words.
+ * */
 #ifndef PARAMD_TESTS_UNIT_SERVER_CLUSTER_CLUSTER_TEST_H
 #define PARAMD_TESTS_UNIT_SERVER_CLUSTER_CLUSTER_TEST_H
 
@@ -46,8 +47,7 @@ static inline void cluster_refuse(struct cluster *cluster, struct link *link, ui
                                   const struct error *err)
 {
     Pmd__Failure failure = PMD__FAILURE__INIT;
-    struct link_frame frame = {
-        .type = FRAME_FAILURE, .message = &failure.base, .request = request};
+    struct link_frame frame = {.type = FRAME_FAILURE, .message = &failure.base, .request = request};
 
     failure.status = err->status;
     failure.message = (char *)err->message;
@@ -67,9 +67,11 @@ static inline enum link_verdict cluster_on_head(void *context, struct link *link
     enum link_verdict verdict = LINK_TAKE;
 
     (void)ret_incoming;
-    assert_ok(message_unpack(head->type, header, head->header_bytes, &cluster->arena, &message, err),
-              err);
-    if (!member && coordinator_hello(&cluster->coordinator, link, message, head->request, &member, err))
+    assert_ok(
+        message_unpack(head->type, header, head->header_bytes, &cluster->arena, &message, err),
+        err);
+    if (!member &&
+        coordinator_hello(&cluster->coordinator, link, message, head->request, &member, err))
         cluster_refuse(cluster, link, head->request, err);
     else if (!link->user)
         link->user = member;

@@ -298,7 +298,8 @@ static void test_complaint_of_a_server_ends_the_job(void **state)
     const Pmd__End *end = HEARD(cluster.worker[0], End, END);
     assert_int_equal(end->status, STATUS_FAILED_PRECONDITION);
     assert_int_equal(end->exit_code, EXIT_CODE_FAILED);
-    assert_string_equal(end->message, "server 1: variable 'w': rank 1 pushed it and rank 0 did not");
+    assert_string_equal(end->message,
+                        "server 1: variable 'w': rank 1 pushed it and rank 0 did not");
 }
 
 /* A link that takes no more frames is closed; the others go on. */

@@ -105,7 +105,8 @@ static void test_another_process_fences_the_holder(void **state)
     Pmd__Hello hello = worker_hello(2, 77, 1);
     hello.program = "newer, pid 77";
     struct fake_link *newer = say_hello(&cluster, &hello);
-    assert_end(cluster.worker[1], EXIT_CODE_FENCED, "rank 1 is held by a newer process (newer, pid 77)");
+    assert_end(cluster.worker[1], EXIT_CODE_FENCED,
+               "rank 1 is held by a newer process (newer, pid 77)");
     assert_true(cluster.worker[1]->closed);
     assert_int_equal(HEARD(newer, HelloReply, HELLO_REPLY)->incarnation, 2);
     /* The older one comes again, as what it was. */
@@ -170,7 +171,8 @@ static void test_server_comes_back_to_its_place(void **state)
     assert_int_equal(HEARD(back, Registry, REGISTRY)->total, 1);
 }
 
-/* Before the registry is closed a place holds nothing: another process may have it, and gets the log from its start. */
+/* Before the registry is closed a place holds nothing: another process may have it, and gets the
+ * log from its start. */
 static void test_place_of_a_server_is_free_until_the_start(void **state)
 {
     Pmd__Finish finish = PMD__FINISH__INIT;
@@ -272,7 +274,8 @@ static void test_cluster_that_is_not_complete_in_time(void **state)
     assert_true(cluster.notices >= 5 && cluster.notices <= 9);
     live(1);
     assert_int_equal(cluster.coordinator.state, JOB_ENDED);
-    assert_end(cluster.worker[0], EXIT_CODE_NOT_FORMED, "not complete after 15.0 s: waiting for 1 of 2 servers");
+    assert_end(cluster.worker[0], EXIT_CODE_NOT_FORMED,
+               "not complete after 15.0 s: waiting for 1 of 2 servers");
 }
 
 static void test_missing_workers_are_counted_too(void **state)
@@ -419,8 +422,8 @@ static enum status build(void *context)
     struct coordinator_local local = {0};
     struct coordinator coordinator;
     struct error err;
-    enum status status =
-        coordinator_init(&coordinator, context, &settings, &local, "h0:7070", &err);
+    enum status status = coordinator_init(&coordinator, context, &settings, &local, "h0:7070",
+                                          &err);
 
     if (!status)
         coordinator_release(&coordinator);

@@ -1,4 +1,5 @@
-/* A server's connection to the coordinator: made, broken, made again; what comes down and goes up. */
+/* A server's connection to the coordinator: made, broken, made again; what comes down and goes up.
+ * */
 #include "server/cluster/uplink.h"
 
 #include "common/wire/message.h"
@@ -33,7 +34,8 @@ static enum link_verdict on_head(void *context, struct link *link, const struct 
 
     (void)context;
     (void)ret_incoming;
-    assert_ok(message_unpack(head->type, header, head->header_bytes, &down.arena, &message, err), err);
+    assert_ok(message_unpack(head->type, header, head->header_bytes, &down.arena, &message, err),
+              err);
     enum status status = uplink_on_frame(&down.uplink, link, head->type, message, err);
     arena_clear(&down.arena);
     return status ? LINK_REFUSE : LINK_TAKE;
@@ -199,7 +201,8 @@ static void test_hello_again_keeps_process_and_counts_connections(void **state)
 {
     (void)state;
     welcomed();
-    uint64_t process = ((const Pmd__Hello *)(void *)fake_link_find(link_now(), FRAME_HELLO)->message)->process;
+    uint64_t process =
+        ((const Pmd__Hello *)(void *)fake_link_find(link_now(), FRAME_HELLO)->message)->process;
     say_entry(1, PMD__LOG_KIND__LOG_KIND_FINISH, 0);
     say_entry(2, PMD__LOG_KIND__LOG_KIND_COMMIT, 0);
     reconnect();
@@ -239,7 +242,9 @@ static void test_address_that_is_none(void **state)
     fake_net_advance(&down.net, JOIN_MS);
     assert_true(down.uplink.ended);
     assert_int_equal(down.uplink.end_code, EXIT_CODE_NOT_FORMED);
-    assert_non_null(strstr(down.uplink.end_message, "no place at the coordinator h0:7070 in 15.0 s ('h0:7070' is no address)"));
+    assert_non_null(
+        strstr(down.uplink.end_message,
+               "no place at the coordinator h0:7070 in 15.0 s ('h0:7070' is no address)"));
 }
 
 static void test_not_welcome_in_time(void **state)

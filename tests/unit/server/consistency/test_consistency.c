@@ -147,9 +147,9 @@ static void test_examples_have_a_bound(void **state)
 
     consistency_commit(&rules->consistency, 0);
     begin(rules, 0, 1, CONSISTENCY_EXAMPLES_MAX);
-    assert_refused(consistency_begin(&rules->consistency, 1, 1, CONSISTENCY_EXAMPLES_MAX + 1,
-                                     &rules->err),
-                   STATUS_INVALID_ARGUMENT, &rules->err, "rank 1 begins step 1 with");
+    assert_refused(
+        consistency_begin(&rules->consistency, 1, 1, CONSISTENCY_EXAMPLES_MAX + 1, &rules->err),
+        STATUS_INVALID_ARGUMENT, &rules->err, "rank 1 begins step 1 with");
     assert_refused(consistency_begin(&rules->consistency, 1, 1, UINT64_MAX, &rules->err),
                    STATUS_INVALID_ARGUMENT, &rules->err, "examples");
 }

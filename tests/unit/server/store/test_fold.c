@@ -1,4 +1,5 @@
-/* What ranks push, folded: equal to the plainest loop to the bit, in every encoding, kind and dtype. */
+/* What ranks push, folded: equal to the plainest loop to the bit, in every encoding, kind and
+ * dtype. */
 #include "tests/unit/server/store/store_test.h"
 
 #include "common/base/rng.h"
@@ -14,8 +15,7 @@ static struct error err;
 static void make(enum dtype dtype, uint64_t elements, uint64_t row_elements, int optimizer,
                  uint32_t workers)
 {
-    struct store_variable variable =
-        store_test_variable(dtype, elements, row_elements, optimizer);
+    struct store_variable variable = store_test_variable(dtype, elements, row_elements, optimizer);
 
     assert_ok(store_test_init(&store, &variable, 1, workers, &err), &err);
 }
@@ -191,11 +191,12 @@ static void test_kinds_do_not_mix(void **state)
     (void)state;
     make(DTYPE_FLOAT32, 2, 1, STORE_TEST_SGD, 2);
     store_test_push(&store, &store.blocks[0], 1, 0, STORE_GRADIENT, values, sizeof values);
-    struct staged *other =
-        store_test_push(&store, &store.blocks[0], 1, 1, STORE_ADD, values, sizeof values);
+    struct staged *other = store_test_push(&store, &store.blocks[0], 1, 1, STORE_ADD, values,
+                                           sizeof values);
     store_test_fold(&store, &store.blocks[0], 1, 0, 0.5f);
     assert_refused(store_fold(&store, &store.blocks[0], other, 0.5f, &err),
-                   STATUS_FAILED_PRECONDITION, &err, "as gradient by one rank and as add by another");
+                   STATUS_FAILED_PRECONDITION, &err,
+                   "as gradient by one rank and as add by another");
     assert_int_equal(other->state, STAGED_COMPLETE);
 }
 
@@ -216,8 +217,7 @@ static void test_a_row_over_the_border_is_cut_by_each_block(void **state)
         expected[2 * ROW + i] = 0.0f + 0.25f * values[ROW + i];
     }
     struct block *block = store_find(&store, 0, 0);
-    store_test_push_rows(&store, block, 1, 0, STORE_GRADIENT, rows, 2, values,
-                         ROW * sizeof(float));
+    store_test_push_rows(&store, block, 1, 0, STORE_GRADIENT, rows, 2, values, ROW * sizeof(float));
     store_test_fold(&store, block, 1, 0, 0.25f);
     assert_same_bytes(block->sum->data, expected, block->bytes);
     block = store_find(&store, 0, 1);
@@ -259,7 +259,8 @@ static void test_rows_must_ascend(void **state)
     assert_rows_refused(store_find(&store, 0, 0), twice, 2);
     assert_rows_refused(store_find(&store, 0, 0), down, 2);
     for (size_t i = 0; i < store.block_count * 1u; i++) {
-        const float *sum = store.blocks[i].sum ? (const float *)(void *)store.blocks[i].sum->data : NULL;
+        const float *sum = store.blocks[i].sum ? (const float *)(void *)store.blocks[i].sum->data
+                                               : NULL;
         for (size_t k = 0; sum && k < store.blocks[i].elements; k++)
             assert_true(sum[k] == 0.0f); /* nothing of a refused push is left */
     }
@@ -352,10 +353,8 @@ static enum status step_with_rows(void *context)
         status = store_stage(&store, staged, sizeof payload);
         if (!status) {
             memcpy(staged->buf->data, payload, sizeof payload);
-            *staged = (struct staged){.buf = staged->buf,
-                                      .rows = 1,
-                                      .state = STAGED_COMPLETE,
-                                      .encoded_rows = true};
+            *staged = (struct staged){
+                .buf = staged->buf, .rows = 1, .state = STAGED_COMPLETE, .encoded_rows = true};
             status = store_fold(&store, block, staged, 1.0f, &err);
         }
     }

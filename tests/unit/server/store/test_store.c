@@ -30,8 +30,7 @@ static void test_initial_values(void **state)
 {
     struct store_variable variables[4] = {
         store_test_variable(DTYPE_FLOAT32, BLOCK_ELEMENTS_MAX + 7, 1, STORE_TEST_ADAM),
-        store_test_variable(DTYPE_FLOAT64, 3, 1, -1),
-        store_test_variable(DTYPE_INT64, 3, 1, -1),
+        store_test_variable(DTYPE_FLOAT64, 3, 1, -1), store_test_variable(DTYPE_INT64, 3, 1, -1),
         store_test_variable(DTYPE_FLOAT32, 3, 1, -1)};
 
     (void)state;
@@ -56,8 +55,8 @@ static void test_initial_values(void **state)
 
 static void test_each_server_has_its_own_blocks(void **state)
 {
-    struct store_variable variable =
-        store_test_variable(DTYPE_FLOAT32, 5 * (uint64_t)BLOCK_ELEMENTS_MAX, 1, -1);
+    struct store_variable variable = store_test_variable(DTYPE_FLOAT32,
+                                                         5 * (uint64_t)BLOCK_ELEMENTS_MAX, 1, -1);
     uint32_t owners = 0;
 
     (void)state;
@@ -123,7 +122,8 @@ static void test_gradient_equals_the_optimizer(void **state)
     }
 }
 
-/* A reply that is still being written keeps its bytes over two more versions, as a snapshot does. */
+/* A reply that is still being written keeps its bytes over two more versions, as a snapshot does.
+ * */
 static void test_held_values_keep_their_bytes(void **state)
 {
     uint8_t copy[ELEMENTS * sizeof(float)];
@@ -186,7 +186,8 @@ static void test_slots_are_copied_before_their_first_change(void **state)
     assert_ptr_equal(store_held(&store, block, 1), block->slots[0]);
 }
 
-/* A reader's frame refers to slots of a snapshot that is let go before it is written: they must not change under it. */
+/* A reader's frame refers to slots of a snapshot that is let go before it is written: they must not
+ * change under it. */
 static void test_slots_in_a_frame_keep_their_bytes(void **state)
 {
     uint8_t copy[ELEMENTS * sizeof(float)];
@@ -354,7 +355,8 @@ static void test_learning_rate_changes_from_its_step_on(void **state)
     assert_true(sgd_step(block) == 2.0f);
 }
 
-/* Two changes in a row: the first holds for its one step, on a server that has begun that step or not. */
+/* Two changes in a row: the first holds for its one step, on a server that has begun that step or
+ * not. */
 static void test_change_before_the_present_one_is_not_lost(void **state)
 {
     (void)state;
