@@ -476,7 +476,7 @@ static enum golden_outcome run_ranks(struct fit *fit, uint32_t rank_count, const
         if (!set_initial(fit, models[r]))
             return GOLDEN_FAILED;
     }
-    if (shares_fit(models, rank_count, &fit->optimizer, &options, NULL, NULL, &err))
+    if (shares_fit(models, rank_count, &fit->optimizer, &options, NULL, &err))
         return golden_fail(fit->golden, "%s", err.message);
     for (size_t i = 0; i < fit->epoch_count; i++)
         losses[i] = log_value(&fit->history[i], "loss");

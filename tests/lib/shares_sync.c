@@ -164,14 +164,13 @@ static void *run_rank(void *context)
 
 enum status shares_fit(struct model *const *models, uint32_t rank_count,
                        const struct optimizer *optimizer, const struct fit_options *options,
-                       void (*on_end)(const struct sync *sync, void *context), void *context,
-                       struct error *err)
+                       const char *trace_path, struct error *err)
 {
     static struct shares shares;
     struct sync_options sync_options = {
         .model = models[0], .optimizer = optimizer, .has_weights = true};
     pthread_t threads[SHARES_RANKS_MAX];
-    enum status status = sync_local_new(&sync_options, NULL, &shares.inner, err);
+    enum status status = sync_local_new(&sync_options, trace_path, &shares.inner, err);
 
     if (status)
         return status;
@@ -192,8 +191,6 @@ enum status shares_fit(struct model *const *models, uint32_t rank_count,
     for (uint32_t r = 0; r < rank_count; r++)
         pthread_join(threads[r], NULL);
     pthread_barrier_destroy(&shares.barrier);
-    if (on_end)
-        on_end(shares.inner, context);
     sync_free(shares.inner);
     *err = shares.ranks[0].err;
     return shares.ranks[0].status;

@@ -10,14 +10,13 @@ enum { SHARES_RANKS_MAX = 8 };
  * Runs trainer_fit on rank_count models of equal description and params, a thread each, with the means of their
  * shares weighted by examples in float32 and in rank order. listener is called by rank 0 only.
  *
- *   on_end  called with the sync that holds the slots; may be NULL.
+ *   trace_path  gets the digest of each step, as sync_local_new writes it; NULL: none.
  *
  * A failing rank would leave the others waiting, so use it for trainings that are to succeed; what rank 0 returned.
  */
 NODISCARD enum status shares_fit(struct model *const *models, uint32_t rank_count,
                                  const struct optimizer *optimizer,
-                                 const struct fit_options *options,
-                                 void (*on_end)(const struct sync *sync, void *context),
-                                 void *context, struct error *err);
+                                 const struct fit_options *options, const char *trace_path,
+                                 struct error *err);
 
 #endif

@@ -159,9 +159,8 @@ static void test_shares_add_up(void **state)
             pointers[r] = &models[r];
         }
         options.listener = &listener;
-        assert_ok(
-            shares_fit(pointers, (uint32_t)cases[c].ranks, &optimizer, &options, NULL, NULL, &err),
-            &err);
+        assert_ok(shares_fit(pointers, (uint32_t)cases[c].ranks, &optimizer, &options, NULL, &err),
+                  &err);
         for (size_t i = 0; i < alone.model.block_floats; i++)
             assert_true(fabsf(alone.model.params[i] - models[0].params[i]) <= 2e-6f);
         assert_true(fabs(alone.last.loss.sum - shared.last.loss.sum) < 1e-4);
