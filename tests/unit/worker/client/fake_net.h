@@ -296,6 +296,8 @@ static inline void fake_greet(struct fake_net *net, struct fake_link *fake, uint
 
     fake_next(fake, FRAME_HELLO);
     reply.rank = net->rank;
+    reply.server = fake->bulk ? (uint32_t)strtoul(fake->address + strlen("127.0.0.1:70"), NULL, 10)
+                              : 0;
     reply.incarnation = 7;
     reply.workers = net->workers;
     reply.servers = net->servers;

@@ -149,7 +149,7 @@ static void test_silent_coordinator_is_dropped_then_given_up(void **state)
     assert_true(control->closing);
     assert_false(core_ended(net.core, NULL, NULL));
     fake_settle(&net);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         net.now_ns += 600000000;
         fake_turn(&net);
     }
