@@ -36,6 +36,7 @@ struct side {
     int fd, other_fd; /* the other process's end is closed here: so its end is noticed */
     enum raw_transport transport;
     size_t bytes;
+    int cpu;             /* process_pin */
     int set_send_buffer; /* what was set last */
 };
 
@@ -108,6 +109,7 @@ static void serve(struct orders *orders, void *context)
     if (!memory.buffers || !memory.value || !memory.momentum || !memory.velocity || !memory.grad)
         orders_fail(orders, "the floor's server: no memory");
     close(side->other_fd);
+    process_pin(0, side->cpu);
     floor_flush_denormals();
     while (raw_read(side->fd, &series, sizeof series, sizeof series)) {
         set_send_buffer(side, &series.tuning);
@@ -237,6 +239,7 @@ static void drive(struct orders *orders, void *context)
     };
     unsigned what, count;
 
+    process_pin(0, side->cpu);
     if (!memory.walk || !memory.grad || !memory.value)
         orders_fail(orders, "the floor's client: no memory");
     for (size_t i = 0; i < side->bytes / sizeof(float); i++)
@@ -253,7 +256,7 @@ static void drive(struct orders *orders, void *context)
 }
 
 enum status floor_transfer_start(struct floor_transfer *floor, enum raw_transport transport,
-                                 size_t bytes, struct error *err)
+                                 size_t bytes, bool pinned, struct error *err)
 {
     int fds[2];
     struct side server, client;
@@ -262,8 +265,8 @@ enum status floor_transfer_start(struct floor_transfer *floor, enum raw_transpor
     if (!raw_pair(transport, fds))
         return error_set(err, STATUS_UNAVAILABLE, "a pair of sockets for the floor: %s",
                          strerror(errno));
-    server = (struct side){fds[0], fds[1], transport, bytes, 0};
-    client = (struct side){fds[1], -1, transport, bytes, 0};
+    server = (struct side){fds[0], fds[1], transport, bytes, pinned ? 0 : -1, 0};
+    client = (struct side){fds[1], -1, transport, bytes, pinned ? 1 : -1, 0};
     enum status status = subject_start(&floor->server, serve, &server, fds[0], err);
     if (status) {
         close(fds[1]);

@@ -21,9 +21,9 @@ struct floor_transfer {
     struct subject server, client; /* orders go to the client */
 };
 
-/* Two processes with buffers for so many bytes. */
+/* Two processes with buffers for so many bytes; pinned: each on a CPU of its own. */
 NODISCARD enum status floor_transfer_start(struct floor_transfer *floor,
-                                           enum raw_transport transport, size_t bytes,
+                                           enum raw_transport transport, size_t bytes, bool pinned,
                                            struct error *err);
 void floor_transfer_stop(struct floor_transfer *floor);
 

@@ -110,9 +110,8 @@ void machine_print(FILE *out)
     print_cpu(out);
     fprintf(out, "; kernels %s, OpenBLAS core %s\n", kernels_width_name(kernels_width()),
             blas_core_name());
-    fprintf(out,
-            "loopback TCP with %s on both sides (the system's default: %s); nothing is pinned\n",
-            congestion, system_congestion);
+    fprintf(out, "loopback TCP with %s on both sides (the system's default: %s)\n", congestion,
+            system_congestion);
     fprintf(out, "other processes use %.0f %% of the CPUs now%s\n\n", others * 100,
             others > 0.12 ? ": figures will be rough" : "");
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -131,6 +132,22 @@ void subject_stop(struct subject *subject)
     close(subject->fd);
     munmap(subject->lane, sizeof *subject->lane);
     *subject = (struct subject){0};
+}
+
+void process_pin(pid_t pid, int cpu)
+{
+    cpu_set_t allowed, one;
+
+    if (cpu < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET(i, &allowed) || cpu-- > 0)
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(i, &one);
+        sched_setaffinity(pid, sizeof one, &one); /* if not, figures are only less steady */
+        return;
+    }
 }
 
 /* ---- other programs ---- */

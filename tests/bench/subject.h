@@ -50,6 +50,13 @@ __attribute__((format(printf, 2, 3), noreturn)) void orders_fail(struct orders *
 void subject_order(struct subject *subject, unsigned what, unsigned count);
 NODISCARD enum status subject_wait(struct subject *subject, struct error *err);
 
+/*
+ * The calling process's (pid 0) or another one's first thread stays on one CPU: 0 the first one
+ * that may be used, 1 the second, ... Nothing happens where there are not so many, or cpu is
+ * negative.
+ */
+void process_pin(pid_t pid, int cpu);
+
 /* Lets the child end, and waits for it; after 10 s it is killed. A zeroed one is ignored. */
 void subject_stop(struct subject *subject);
 

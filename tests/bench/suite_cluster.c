@@ -29,7 +29,8 @@ static enum status start_workers(const struct start *start, const struct cluster
                                       .rank = i,
                                       .variables = 1,
                                       .bytes = 4096,
-                                      .optimizer = "sgd"};
+                                      .optimizer = "sgd",
+                                      .cpu = -1};
         status = subject_start(&workers[i], worker_run, &jobs[i], -1, err);
     }
     for (unsigned i = 0; i < start->workers && !status; i++)
@@ -157,13 +158,14 @@ static void fan_in(struct bench *bench, unsigned workers)
                                       .rank = i,
                                       .variables = 1,
                                       .bytes = FAN_BYTES,
-                                      .optimizer = "sgd"};
+                                      .optimizer = "sgd",
+                                      .cpu = -1};
         status = subject_start(&subjects[i], worker_run, &jobs[i], -1, &err);
     }
     for (unsigned i = 0; i < workers && !status; i++)
         status = subject_wait(&subjects[i], &err);
     if (!status)
-        status = floor_transfer_start(&floor, RAW_TCP, FAN_BYTES, &err);
+        status = floor_transfer_start(&floor, RAW_TCP, FAN_BYTES, false, &err);
     if (!status)
         status = fan_compare(bench, &fan, &floor, &comparison, &err);
     for (unsigned i = 0; i < workers; i++)

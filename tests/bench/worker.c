@@ -188,6 +188,7 @@ void worker_run(struct orders *orders, void *context)
     struct worker worker = {.orders = orders, .job = context};
     unsigned what, count;
 
+    process_pin(0, worker.job->cpu);
     start(&worker);
     orders_done(orders); /* the first answer comes unasked: it has joined */
     take_memory(&worker);

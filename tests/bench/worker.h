@@ -23,6 +23,7 @@ struct worker_job {
     unsigned variables;
     size_t bytes; /* of each variable */
     const char *optimizer;
+    int cpu; /* -1: any; process_pin */
     /*
      * Rank 1 of 2 lives in the same process, takes part in steps with no examples, and begins each
      * only after rank 0's push has been acknowledged: until then the servers don't know the step's
