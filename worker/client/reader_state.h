@@ -95,7 +95,10 @@ struct reader {
     struct reader_job job;
 };
 
-/* ---- reader.c ---- */
+/* ---- reader_link.c ---- */
+
+uint64_t reader_now_ns(void);
+struct link_engine reader_engine(struct reader *reader);
 
 /* Turns the loop until is_done; false at the deadline. */
 bool reader_wait(struct reader *reader, bool (*is_done)(const struct reader *reader),
@@ -106,6 +109,8 @@ void reader_drop(struct reader_link *link, const struct error *why);
 NODISCARD enum status reader_link_up(struct reader_link *link, struct error *err);
 bool reader_send(struct reader_link *link, enum frame_type type, const ProtobufCMessage *message,
                  uint64_t request);
+/* ---- reader.c ---- */
+
 /* Registry and placement of a job that has begun. */
 NODISCARD enum status reader_place(struct reader *reader, struct error *err);
 /* Takes a snapshot if there is none that will do. */
