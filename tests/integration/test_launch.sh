@@ -42,6 +42,9 @@ report 'no command'
 run "$launch" --env 3x=1 -- true
 [ $code = 2 ] && said "--env '3x=1'"
 report 'no name for a variable'
+run "$launch" --print-address "$work/none/address" -- true
+[ $code = 2 ] && said "--print-address '$work/none/address'"
+report 'an address that cannot be written down'
 run "$launch" -- no-such-program-here
 [ $code = 2 ] && said "'no-such-program-here'" && [ ! -e "$XDG_RUNTIME_DIR/paramd-$EUID" ]
 report 'a command that is not there starts nothing'
@@ -161,6 +164,35 @@ launched --keep --job kept -- sh -c 'echo worked'
 eventually 20 grep -q 'the workers have ended' "$work/err" && kill -0 "$launcher" &&
     kill -INT "$launcher" && { wait "$launcher"; [ $? = 130 ]; }
 report '--keep leaves the servers until Ctrl-C'
+
+# ---- with workers that train ----
+
+linear=$build/examples/linear
+run "$launch" -s 3 -n 2 -- "$linear"
+[ $code = 0 ] && grep -q '^worker-0 | y = [12]\.[09]' "$work/out"
+report 'the example of the library learns a line'
+# Rank 1 is killed once, in mid-training; the values must be those of an undisturbed run.
+cp "$work/out" "$work/undisturbed"
+run "$launch" -s 2 -n 2 --max-restarts 1 -- sh -c '
+    if [ $PARAMD_RANK = 1 ] && mkdir "'"$work"'/killed" 2>/dev/null; then
+        "'"$linear"'" & pid=$!
+        "'"$build"'/paramctl" wait --step 30 >/dev/null
+        kill -KILL $pid $$
+    fi
+    exec "'"$linear"'"'
+[ $code = 0 ] && said 'worker 1 was killed by SIGKILL; it is started again (1 of 1)' &&
+    [ "$(grep '| y =' "$work/out")" = "$(grep '| y =' "$work/undisturbed")" ]
+report 'a worker killed in mid-training goes on, and the result is the same'
+{
+    printf '"%s/paramctl" wait --step 20 >/dev/null\n' "$build"
+    cat "$work/kill-second"
+} >"$work/kill-later"
+run "$launch" -s 2 -n 2 -- sh -c '
+    if [ $PARAMD_RANK = 0 ]; then sh "'"$work"'/kill-later" & fi
+    exec "'"$build"'/paramd-worker" --model deploy/data/digits-8x8/model.json --header no --optimizer adam \
+        --train deploy/data/digits-8x8/digits.csv.gz --loss sparse_categorical_crossentropy --epochs 100000'
+[ $code = 137 ] && said 'server 1 was killed by SIGKILL' && grep -qE 'the last committed step is [0-9]{2,}$' "$work/err"
+report 'a server killed in mid-training: the last committed step is told'
 
 # ---- nothing is left ----
 
