@@ -88,8 +88,10 @@ static void on_welcome(void *context, uint32_t index, uint32_t servers, uint32_t
     struct server *server = context;
     struct error err;
 
-    if (server->service_ready)
-        return; /* a reconnect */
+    if (server->service_ready) { /* a reconnect */
+        service_move(&server->service, index);
+        return;
+    }
     if (workers == 0 || workers > LIMIT_WORKERS || servers == 0 || servers > LIMIT_SERVERS ||
         index >= servers) {
         end(server, EXIT_CODE_FAILED, "the coordinator's welcome makes no sense");

@@ -278,9 +278,14 @@ static enum status choose_server(const struct coordinator *coordinator, const Pm
         }
     }
     for (uint32_t i = 1; i < coordinator->settings.servers; i++) {
-        const struct coordinator_server *server = &coordinator->servers[i];
-        /* A place that somebody left before the registry was closed holds nothing yet. */
-        if (!server->known || (!server->member && !coordinator->registry_closed)) {
+        if (!coordinator->servers[i].known) {
+            *ret_server = i;
+            return STATUS_OK;
+        }
+    }
+    /* A place that somebody left before the registry was closed holds nothing yet; but it may be on its way back. */
+    for (uint32_t i = 1; i < coordinator->settings.servers && !coordinator->registry_closed; i++) {
+        if (!coordinator->servers[i].member) {
             *ret_server = i;
             return STATUS_OK;
         }

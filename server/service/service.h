@@ -145,6 +145,11 @@ NODISCARD enum status service_init(struct service *service, const struct link_io
 void service_release(struct service *service);
 
 /* session.c */
+/*
+ * The coordinator has given our place to another server while we were not connected, and another place to us. Only before the
+ * registry is closed, so nothing is lost; whoever is connected must look where he belongs.
+ */
+void service_move(struct service *service, uint32_t server);
 struct session *service_open(struct service *service, struct link *link);
 void service_close(struct session *session, bool flush, enum status status, const char *text);
 void service_closed(struct session *session);

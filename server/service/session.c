@@ -143,6 +143,15 @@ void session_mark_dirty(struct session *session)
     session->service->dirty = session;
 }
 
+void service_move(struct service *service, uint32_t server)
+{
+    if (service->server == server || service->store_ready)
+        return;
+    service->server = server;
+    for (struct session *session = service->sessions; session; session = session->next)
+        service_close(session, false, STATUS_UNAVAILABLE, "this server has another place now");
+}
+
 enum status service_hello_check(const struct service_settings *settings, const Pmd__Hello *hello,
                                 struct error *err)
 {

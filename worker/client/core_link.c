@@ -301,6 +301,12 @@ void core_link_greeted(struct core_link *link, const Pmd__HelloReply *reply)
         core_end(core, &err, EXIT_CODE_FAILED);
         return;
     }
+    if (!link->control && reply->server != link->server) {
+        error_set(&err, STATUS_UNAVAILABLE, "%s is server %u now, not %u", link->address, reply->server,
+                  link->server);
+        core_link_drop(link, &err);
+        return;
+    }
     link->state = CORE_LINK_UP;
     link->backoff_ns = 0;
     link->heard_ns = now_ns(core);
