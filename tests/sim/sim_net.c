@@ -356,6 +356,8 @@ static void head_arrives(struct sim_end *end, struct sim_frame *frame)
               end->peer ? end->peer->process->name : "?", frame_type_name(frame->type),
               (unsigned long long)head.request, frame->payload_bytes, (long long)head.commit_plus_1 - 1,
               verdict == LINK_WAIT ? " waits" : verdict == LINK_REFUSE ? " is refused" : "");
+    if (process->role == SIM_SERVER && frame->type == FRAME_HELLO && end->peer)
+        check_hello(process, end->peer->process, frame->header, frame->header_bytes);
     if (verdict == LINK_WAIT) {
         free(end->incoming);
         end->incoming = NULL;
@@ -376,8 +378,6 @@ static void head_arrives(struct sim_end *end, struct sim_frame *frame)
     end->taken = true;
     if (frame->payload_bytes > 0)
         copy_into_places(end, frame, sim_below(sim, frame->payload_bytes + 1));
-    if (process->role == SIM_SERVER && frame->type == FRAME_HELLO && end->peer)
-        check_hello(process, end->peer->process, frame->header, frame->header_bytes);
 }
 
 static void rest_arrives(struct sim_end *end)
@@ -497,6 +497,8 @@ static void closed_now(struct sim_end *end)
     struct sim *sim = end->sim;
     struct sim_end *peer = end->peer;
 
+    if (end->why.status == STATUS_OK)
+        error_set(&end->why, STATUS_UNAVAILABLE, "%s: connection lost", end->link->link.peer);
     sim_trace(sim, "%s: link %llu to %s is closed: %s", end->process->name, (unsigned long long)end->id,
               end->link->link.peer, end->why.message);
     sim_note(sim, 1000, end->id, end->inbox.count);

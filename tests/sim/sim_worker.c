@@ -662,7 +662,7 @@ static bool move(struct sim_worker *worker)
     return true;
 }
 
-/* A process that a newer one has replaced, or that found no free rank, goes away; anything else is wrong. */
+/* A process that another one has replaced, or that found no free rank, goes away; anything else is wrong. */
 static void client_ended(struct sim_worker *worker, const struct error *why, int exit_code)
 {
     struct sim_process *process = worker->process;
@@ -671,7 +671,10 @@ static void client_ended(struct sim_worker *worker, const struct error *why, int
     if (exit_code == EXIT_CODE_FENCED && !check_superseded(sim, process))
         sim_fail(sim, "fence", "%s, rank %u, was fenced though no newer process holds its rank: %s",
                  process->name, core_rank(worker->core), why->message);
-    if (exit_code != EXIT_CODE_FENCED && !(why->status == STATUS_RESOURCE_EXHAUSTED && worker->phase == PHASE_FORM))
+    /* The word that it is fenced may be lost, and its patience end first. */
+    bool lost = exit_code == EXIT_CODE_PEER_LOST && check_superseded(sim, process);
+    if (exit_code != EXIT_CODE_FENCED && !lost &&
+        !(why->status == STATUS_RESOURCE_EXHAUSTED && worker->phase == PHASE_FORM))
         sim_fail(sim, "client-lives", "%s, rank %u, ended with %d: %s", process->name,
                  worker_rank_plus_1(process) - 1, exit_code, why->message);
     sim_trace(sim, "%s ends: %s", process->name, why->message);
