@@ -178,7 +178,9 @@ typedef uint64_t ps_handle;
 
 /*
  * Begins step t = ps_step + 1, + 2, ... (each once, in order) on a batch of which this rank has
- * `examples`. Waits until the step may begin (the step before the last is committed).
+ * `examples`. Waits until the step may begin (the step before the last is committed). A rank
+ * without examples takes no part in the step: what it pushes is not sent (ASSIGN and ADD are
+ * refused), but it begins and ends it.
  */
 PS_API enum ps_status ps_step_begin(struct ps_client *client, uint64_t step, uint64_t examples,
                                     struct ps_error *err);
@@ -201,8 +203,10 @@ PS_API enum ps_status ps_push(struct ps_client *client, uint32_t variable, const
 /*
  * As ps_push, for a gradient that is zero but in some rows of the first axis.
  *
- *   rows    (row_count) int64, in any order; equal ones are added up. values  (row_count, product
- * of shape[1:]).
+ *   rows    (row_count) int64, in any order; equal ones are added up.
+ *   values  (row_count, product of shape[1:]) float32.
+ *
+ * Both are copied during the call.
  */
 PS_API enum ps_status ps_push_rows(struct ps_client *client, uint32_t variable, const int64_t *rows,
                                    size_t row_count, const void *values, ps_handle *ret_handle,
@@ -213,8 +217,10 @@ PS_API enum ps_status ps_push_rows(struct ps_client *client, uint32_t variable, 
 PS_API enum ps_status ps_pull(struct ps_client *client, uint32_t variable, uint64_t step,
                               void *values, ps_handle *ret_handle, struct ps_error *err);
 
-/* ps_push of a gradient for this step and ps_pull of the values after it; the handle completes with
- * the pull. */
+/*
+ * ps_push of a gradient for this step and ps_pull of the values after it. The handle completes when
+ * the values are there and the gradient is the caller's again.
+ */
 PS_API enum ps_status ps_push_pull(struct ps_client *client, uint32_t variable,
                                    const void *gradient, void *values, ps_handle *ret_handle,
                                    struct ps_error *err);
@@ -245,8 +251,7 @@ PS_API enum ps_status ps_step_end_restart(struct ps_client *client, const struct
 PS_API enum ps_status ps_wait(struct ps_client *client, ps_handle handle, int timeout_ms,
                               struct ps_error *err);
 
-/* Waits until the servers have all of a push (staged, not yet committed). The handle stays alive.
- * */
+/* Waits until the servers have all of a push (staged, not committed). The handle stays alive. */
 PS_API enum ps_status ps_wait_staged(struct ps_client *client, ps_handle handle, int timeout_ms,
                                      struct ps_error *err);
 

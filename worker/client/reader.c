@@ -168,10 +168,13 @@ enum status reader_snapshot(struct reader *reader, bool slots, uint64_t *ret_ste
 {
     Pmd__Snapshot snapshot = PMD__SNAPSHOT__INIT;
 
+    /* One that this reader still holds would be shared with it, however old it is. */
+    enum status status = reader_release_snapshot(reader, err);
+    if (status)
+        return error_wrap(err, "snapshot");
     snapshot.slots = slots;
     snapshot.gone = reader->gone;
-    reader->hold = 0;
-    enum status status = ask(reader, FRAME_SNAPSHOT, &snapshot.base, err);
+    status = ask(reader, FRAME_SNAPSHOT, &snapshot.base, err);
     if (status)
         return error_wrap(err, "snapshot");
     reader->hold_slots = slots;
