@@ -7,6 +7,11 @@
 #include <stdlib.h>
 #define XXH_STATIC_LINKING_ONLY /* the streaming state on the stack, not from malloc */
 #include <xxhash.h>
+/* XXH3 in the widest vectors of this CPU, where the library has it: three times as fast with
+ * AVX-512 as with SSE2. */
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>
+#endif
 
 uint64_t hash_xxh3(const void *data, size_t size)
 {
@@ -32,7 +37,8 @@ struct hash_xxh3_stream {
 
 struct hash_xxh3_stream *hash_xxh3_new(void)
 {
-    struct hash_xxh3_stream *stream = alloc_tensor(sizeof *stream); /* XXH3 wants 64-byte alignment */
+    /* XXH3 wants 64-byte alignment */
+    struct hash_xxh3_stream *stream = alloc_tensor(sizeof *stream);
 
     if (stream) {
         XXH3_INITSTATE(&stream->state);
@@ -65,7 +71,8 @@ void hash_sha256(const void *data, size_t size, uint8_t ret_digest[HASH_SHA256_B
     SHA256(data, size, ret_digest);
 }
 
-void hash_sha256_text(const uint8_t digest[HASH_SHA256_BYTES], char ret_text[HASH_SHA256_TEXT_BYTES])
+void hash_sha256_text(const uint8_t digest[HASH_SHA256_BYTES],
+                      char ret_text[HASH_SHA256_TEXT_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
 
@@ -75,7 +82,6 @@ void hash_sha256_text(const uint8_t digest[HASH_SHA256_BYTES], char ret_text[HAS
     }
     ret_text[HASH_SHA256_TEXT_BYTES - 1] = '\0';
 }
-
 
 struct hash_sha256_stream *hash_sha256_new(void)
 {
