@@ -31,9 +31,14 @@ static void on_signal(int signal_number)
     alarm(FAREWELL_S);
 }
 
+/* Whoever waits for others in a call cannot be told otherwise; they see a lost connection. */
 static void on_alarm(int signal_number)
 {
+    static const char message[] = "paramd-worker: interrupted while it waited\n";
+    ssize_t written = write(STDERR_FILENO, message, sizeof message - 1);
+
     (void)signal_number;
+    (void)written;
     _exit(exit_code_of_signal(caught_signal));
 }
 

@@ -1,7 +1,7 @@
 /*
- * A whole training of Keras done again by the trainer: means after every batch and every epoch, validation, final
- * weights and optimizer state, evaluation, predictions. A "data-parallel loop" is done by one rank ("whole") and by
- * several ("two"), whose shares are weighted by their rows.
+ * A whole training of Keras done again by the trainer: means after every batch and every epoch,
+ * validation, final weights and optimizer state, evaluation, predictions. A "data-parallel loop" is
+ * done by one rank ("whole") and by several ("two"), whose shares are weighted by their rows.
  */
 #include "common/base/alloc.h"
 #include "tests/golden/numbers.h"

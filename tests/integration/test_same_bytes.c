@@ -1,9 +1,10 @@
 /*
- * Promise: the same data, seed and number of workers give the same bytes of parameters and optimizer state.
+ * Promise: the same data, seed and number of workers give the same bytes of parameters and
+ * optimizer state.
  *
- * The record is a plain loop in this process: the ranks' shares one beside the other, the same kernels, no server. Then
- * real clusters train with random delays, and checksums taken at whatever steps are compared with the record's line
- * of that step.
+ * The record is a plain loop in this process: the ranks' shares one beside the other, the same
+ * kernels, no server. Then real clusters train with random delays, and checksums taken at whatever
+ * steps are compared with the record's line of that step.
  */
 #include "common/base/rng.h"
 #include "common/tensor/blas.h"

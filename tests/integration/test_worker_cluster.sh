@@ -137,6 +137,16 @@ ended 0
 report 'Ctrl-C on a cluster: exit code 130'
 stop_cluster
 
+cluster 1 2
+rank 0 "${endless[@]}"
+rank_is_present() { "$build/paramctl" -a "$address" status 2>/dev/null | grep -q 'present.*paramd-worker'; }
+eventually 10 rank_is_present
+kill -s INT "${worker_pid[0]}"
+ended 0
+[ "$code" = 130 ] && one_message && said 'interrupted'
+report 'Ctrl-C while it waits for another rank: exit code 130'
+stop_cluster
+
 cluster 1 2 --restart-timeout 500ms
 rank 0 "${endless[@]}"
 rank 1 "${endless[@]}" --optimizer sgd

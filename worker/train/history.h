@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * Begins a file of rows "epoch,<names in order>", epochs from 0. Where a process goes on with a training
- * (epoch_first > 0), rows of earlier epochs that are there already are kept.
+ * Begins a file of rows "epoch,<names in order>", epochs from 0. Where a process goes on with a
+ * training (epoch_first > 0), rows of earlier epochs that are there already are kept.
  */
 NODISCARD enum status history_open(const char *path, uint64_t epoch_first, FILE **ret_file,
                                    struct error *err);

@@ -1,6 +1,7 @@
 /*
- * The bar is Keras 3's Progbar to the byte: backspaces over the last line, bold counts, a green and a grey half, time
- * left (at the end: taken), time per step, and the means so far. https://keras.io/api/utils/python_utils/#progbar-class
+ * The bar is Keras 3's Progbar to the byte: backspaces over the last line, bold counts, a green and
+ * a grey half, time left (at the end: taken), time per step, and the means so far.
+ * https://keras.io/api/utils/python_utils/#progbar-class
  */
 #include "worker/train/progress.h"
 

@@ -31,8 +31,8 @@ struct run_config {
 };
 
 /*
- * Trains, then evaluates and saves; or, with predict, writes predictions; or, with weights and test but no train,
- * evaluates. *ret_exit_code is what the program should return, 0 if all went well.
+ * Trains, then evaluates and saves; or, with predict, writes predictions; or, with weights and test
+ * but no train, evaluates. *ret_exit_code is what the program should return, 0 if all went well.
  */
 NODISCARD enum status run(const struct run_config *config, int *ret_exit_code, struct error *err);
 

@@ -1,9 +1,10 @@
 /*
- * Training on a cluster: the gradient of a weight leaves as soon as backward has made it, and its next value is
- * waited for where forward needs it.
+ * Training on a cluster: the gradient of a weight leaves as soon as backward has made it, and its
+ * next value is waited for where forward needs it.
  *
- * Params and grads exist twice. A pull of version t may arrive while backward of t still reads the values of t - 1;
- * pushed gradients are lent until their step is committed, which is known when the step after the next begins.
+ * Params and grads exist twice. A pull of version t may arrive while backward of t still reads the
+ * values of t - 1; pushed gradients are lent until their step is committed, which is known when the
+ * step after the next begins.
  */
 #include "common/base/alloc.h"
 #include "common/base/exit_code.h"

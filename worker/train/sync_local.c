@@ -62,7 +62,8 @@ static enum status weight_needed(struct sync *sync, size_t weight, struct error 
     return STATUS_OK;
 }
 
-/* Block by block as on a server: the bytes do not depend on it, but a block and its slots stay in cache. */
+/* Block by block as on a server: the bytes do not depend on it, but a block and its slots stay in
+ * cache. */
 static void apply_weight(struct sync_local *local, const struct model_weight *weight,
                          const struct optimizer_scalars *scalars)
 {

@@ -16,7 +16,8 @@ void task_release(struct task *task)
     *task = (struct task){.metric_count = 0};
 }
 
-/* How labels are to be read follows from the loss, and how many classes there are from the model's output. */
+/* How labels are to be read follows from the loss, and how many classes there are from the model's
+ * output. */
 static struct data_options data_options_of(const struct task *task, const struct run_config *config)
 {
     struct data_options options = {.label = config->label, .header = config->header};

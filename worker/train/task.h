@@ -30,9 +30,10 @@ struct task {
 void task_release(struct task *task);
 
 /*
- * Reads everything and checks that it fits together, before anything is computed: description, loss, metrics and
- * optimizer (those of the description where the configuration has none), weights, data files with their scale. The
- * model is allocated; its params hold the weights if there are any. One message says what is wrong with which file or option.
+ * Reads everything and checks that it fits together, before anything is computed: description,
+ * loss, metrics and optimizer (those of the description where the configuration has none), weights,
+ * data files with their scale. The model is allocated; its params hold the weights if there are
+ * any. One message says what is wrong with which file or option.
  */
 NODISCARD enum status task_init(struct task *task, const struct run_config *config,
                                 struct error *err);

@@ -44,7 +44,8 @@ static size_t loss_names(const char **names)
     return count;
 }
 
-/* Keras's JSON may stand in a file; then its text is new. A name, or JSON itself, stays as it is (*ret_text NULL). */
+/* Keras's JSON may stand in a file; then its text is new. A name, or JSON itself, stays as it is
+ * (*ret_text NULL). */
 static enum status read_option_file(const char *text, char **ret_text, struct error *err)
 {
     size_t length = strlen(text);

@@ -1,6 +1,6 @@
 /*
- * The loop over epochs and batches. Which examples a rank computes in a step depends on (seed, epoch, step, rank) only,
- * so a restarted rank simply goes on after the last committed step.
+ * The loop over epochs and batches. Which examples a rank computes in a step depends on (seed,
+ * epoch, step, rank) only, so a restarted rank simply goes on after the last committed step.
  */
 #include "worker/train/trainer.h"
 
@@ -29,7 +29,8 @@ static enum status on_weight_needed(void *context, size_t weight, struct error *
     return trainer->sync->kind->weight_needed(trainer->sync, weight, err);
 }
 
-/* What is not finite is not pushed: it would be in every rank's weights, and the cause would be gone. */
+/* What is not finite is not pushed: it would be in every rank's weights, and the cause would be
+ * gone. */
 static enum status on_gradient_ready(void *context, size_t index, struct error *err)
 {
     struct trainer *trainer = context;

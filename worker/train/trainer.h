@@ -20,7 +20,8 @@ enum { TRAINER_ROWS = 256 };
 struct trainer_listener {
     void *context;
     void (*on_epoch_begin)(void *context, uint64_t epoch, uint64_t steps);
-    /* `step` of the epoch's steps are done; totals over all ranks since its beginning. On a cluster not for every step. */
+    /* `step` of the epoch's steps are done; totals over all ranks since its beginning. On a cluster
+     * not for every step. */
     void (*on_step)(void *context, uint64_t step, const struct model_totals *totals);
     /* validation: NULL if there is none. Not OK ends the training. */
     enum status (*on_epoch_end)(void *context, uint64_t epoch, const struct model_totals *totals,
@@ -39,18 +40,20 @@ struct fit_options {
 };
 
 /*
- * Trains model of sync for so many epochs. All ranks call it with the same options; each computes its share of every
- * batch. In a process that takes a dead one's place it goes on after the last committed step, and ends an
- * epoch again that was complete.
+ * Trains model of sync for so many epochs. All ranks call it with the same options; each computes
+ * its share of every batch. In a process that takes a dead one's place it goes on after the last
+ * committed step, and ends an epoch again that was complete.
  *
- * INVALID_ARGUMENT: a label out of range, or a gradient that is not finite, with weight and step. CANCELLED: stopped.
- * FAILED_PRECONDITION: the job is past the last step of this training. Or what sync returns.
+ * INVALID_ARGUMENT: a label out of range, or a gradient that is not finite, with weight and step.
+ * CANCELLED: stopped. FAILED_PRECONDITION: the job is past the last step of this training. Or what
+ * sync returns.
  */
 NODISCARD enum status trainer_fit(struct sync *sync, const struct fit_options *options,
                                   struct error *err);
 
 /*
- * Loss and metrics over all examples with the present params: each rank computes a contiguous share.
+ * Loss and metrics over all examples with the present params: each rank computes a contiguous
+ * share.
  *
  *   name  of this evaluation, the same on all ranks and used once in a job.
  */

@@ -5,7 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Keras reads the clock once when a bar is made and once at each update; here each reading is a step later. */
+/* Keras reads the clock once when a bar is made and once at each update; here each reading is a
+ * step later. */
 struct ticking {
     uint64_t now_ns, step_ns;
 };
@@ -60,7 +61,7 @@ static struct logs two_logs(double loss, double mae)
     "\x1b[0m "
 #define BAR_4_OF_4                                                                                 \
     "\r\x1b[1m4/4\x1b[0m \x1b[32m" COLUMNS_5 COLUMNS_5 COLUMNS_5 COLUMNS_5 "\x1b[0m\x1b[37m\x1b["  \
-                                                                           "0m "
+    "0m "
 
 /* What Keras 3.15.1 wrote for this training with this clock. */
 static void test_bar_is_keras_to_the_byte(void **state)
@@ -91,7 +92,8 @@ static void test_bar_is_keras_to_the_byte(void **state)
                   "\x1b[1m0s\x1b[0m 40ms/step - loss: 2.3341 - mae: 1.2494\n");
 }
 
-/* Shown for a single epoch without its number; the time left shrinks, and what it leaves is blanked. */
+/* Shown for a single epoch without its number; the time left shrinks, and what it leaves is
+ * blanked. */
 static void test_bar_blanks_what_is_left_of_a_longer_line(void **state)
 {
     struct screen screen;
@@ -171,7 +173,8 @@ static void test_numbers(void **state)
     assert_string_equal(text, "1.7000e+300");
 }
 
-/* Names in alphabetical order, whatever the order in which metrics were compiled; means, not sums. */
+/* Names in alphabetical order, whatever the order in which metrics were compiled; means, not sums.
+ * */
 static void test_logs_are_sorted_means(void **state)
 {
     struct model model = {.metric_count = 2};

@@ -130,7 +130,8 @@ static void test_it_learns_and_every_example_counts(void **state)
     model_release(&result.model);
 }
 
-/* Ranks whose shares are uneven or empty; also more ranks than a batch, or than there are examples. */
+/* Ranks whose shares are uneven or empty; also more ranks than a batch, or than there are examples.
+ * */
 static void test_shares_add_up(void **state)
 {
     static const struct {
@@ -177,7 +178,8 @@ static void test_shares_add_up(void **state)
     }
 }
 
-/* A process that takes a dead one's place goes on after the committed step; plain SGD has no state to carry over. */
+/* A process that takes a dead one's place goes on after the committed step; plain SGD has no state
+ * to carry over. */
 static void test_goes_on_after_a_step(void **state)
 {
     struct examples train = train_examples(&data, TRAIN_EXAMPLES);
