@@ -226,6 +226,13 @@ enum link_verdict core_frame_head(struct core_link *link, const struct frame_hea
     link->heard_ns = core->io.now_ns(core->io.context);
     link->head = *head;
     ret_incoming->place_count = 0;
+    if (head->lineage != FRAME_LINEAGE || head->map_version != FRAME_MAP_VERSION) {
+        error_set(err, STATUS_FAILED_PRECONDITION,
+                  "a %s frame of lineage %u, map version %u; here are %d, %d",
+                  frame_type_name(head->type), head->lineage, head->map_version, FRAME_LINEAGE,
+                  FRAME_MAP_VERSION);
+        return LINK_REFUSE;
+    }
     if (!arrival_find(link, head->type)) {
         error_set(err, STATUS_INVALID_ARGUMENT, "a %s frame does not belong here",
                   frame_type_name(head->type));

@@ -207,7 +207,8 @@ static bool turn_patience(struct core_link *link, uint64_t now, uint64_t *wake_n
     uint64_t until = link->heard_ns + core->dead_ns;
     if (until < link->lost_ns + CORE_GRACE_NS)
         until = link->lost_ns + CORE_GRACE_NS;
-    /* A process that slept (SIGSTOP, a suspended machine) has not tried in all that time: it does now. */
+    /* A process that slept (SIGSTOP, a suspended machine) has not tried in all that time: it does
+     * now. */
     bool tried_lately = link->tried_ns + CORE_GRACE_NS > until;
     if (tried_lately && link->state != CORE_LINK_DOWN)
         until = link->tried_ns + CORE_GRACE_NS;
@@ -302,8 +303,8 @@ void core_link_greeted(struct core_link *link, const Pmd__HelloReply *reply)
         return;
     }
     if (!link->control && reply->server != link->server) {
-        error_set(&err, STATUS_UNAVAILABLE, "%s is server %u now, not %u", link->address, reply->server,
-                  link->server);
+        error_set(&err, STATUS_UNAVAILABLE, "%s is server %u now, not %u", link->address,
+                  reply->server, link->server);
         core_link_drop(link, &err);
         return;
     }
