@@ -55,7 +55,8 @@ static void catch_signals(void)
     sigaction(SIGPIPE, &action, NULL);
 }
 
-/* Asked after every step, and a look at /proc takes a tenth of a small one: looked up at most twice a second. */
+/* Asked after every step, and a look at /proc takes a tenth of a small one: looked up at most twice
+ * a second. */
 static uint64_t resident_bytes(void)
 {
     static uint64_t bytes, looked_ns;
@@ -85,47 +86,93 @@ static bool parse_options(int argc, char **argv, struct config *config, int *ret
 {
     const struct option rows[] = {
         {.group = "Where"},
-        {.name = "listen", .value = "ADDRESS", .list = &config->listen,
+        {.name = "listen",
+         .value = "ADDRESS",
+         .list = &config->listen,
          .help = "host:port, [ipv6]:port or unix:/path; port 0 takes a free one; may be repeated",
          .default_text = "127.0.0.1:7070"},
-        {.name = "advertise", .value = "ADDRESS", .text = &config->advertise,
+        {.name = "advertise",
+         .value = "ADDRESS",
+         .text = &config->advertise,
          .help = "where others reach this server, if not at the first --listen"},
-        {.name = "coordinator", .value = "ADDRESS", .text = &config->coordinator,
+        {.name = "coordinator",
+         .value = "ADDRESS",
+         .text = &config->coordinator,
          .help = "the first server; without it this server is the first one"},
-        {.name = "address-file", .value = "FILE", .text = &config->address_file,
+        {.name = "address-file",
+         .value = "FILE",
+         .text = &config->address_file,
          .help = "write the advertised address there once it is known"},
         {.group = "The job (first server only; the others are told)"},
-        {.name = "servers", .integer = &config->servers, .min = 1, .max = LIMIT_SERVERS,
+        {.name = "servers",
+         .integer = &config->servers,
+         .min = 1,
+         .max = LIMIT_SERVERS,
          .help = "servers of the job, this one included"},
-        {.name = "workers", .integer = &config->workers, .min = 1, .max = LIMIT_WORKERS,
+        {.name = "workers",
+         .integer = &config->workers,
+         .min = 1,
+         .max = LIMIT_WORKERS,
          .help = "workers of the job"},
-        {.name = "job", .value = "NAME", .text = &config->job, .environment = "PARAMD_JOB",
-         .help = "name of the job", .default_text = "default"},
+        {.name = "job",
+         .value = "NAME",
+         .text = &config->job,
+         .environment = "PARAMD_JOB",
+         .help = "name of the job",
+         .default_text = "default"},
         {.group = "Time"},
-        {.name = "join-timeout", .value = "TIME", .duration_ms = &config->join_ms, .min = 100,
-         .max = 86400000, .help = "for everybody to be there"},
-        {.name = "restart-timeout", .value = "TIME", .duration_ms = &config->restart_ms, .min = 0,
-         .max = 86400000, .help = "for a lost worker to come back"},
-        {.name = "heartbeat", .value = "TIME", .duration_ms = &config->heartbeat_ms, .min = 10,
-         .max = 60000, .help = "between signs of life"},
-        {.name = "dead-timeout", .value = "TIME", .duration_ms = &config->dead_ms, .min = 100,
-         .max = 3600000, .help = "a peer that was silent for so long is given up"},
+        {.name = "join-timeout",
+         .value = "TIME",
+         .duration_ms = &config->join_ms,
+         .min = 100,
+         .max = 86400000,
+         .help = "for everybody to be there"},
+        {.name = "restart-timeout",
+         .value = "TIME",
+         .duration_ms = &config->restart_ms,
+         .min = 0,
+         .max = 86400000,
+         .help = "for a lost worker to come back"},
+        {.name = "heartbeat",
+         .value = "TIME",
+         .duration_ms = &config->heartbeat_ms,
+         .min = 10,
+         .max = 60000,
+         .help = "between signs of life"},
+        {.name = "dead-timeout",
+         .value = "TIME",
+         .duration_ms = &config->dead_ms,
+         .min = 100,
+         .max = 3600000,
+         .help = "a peer that was silent for so long is given up"},
         {.group = "Safety and transport"},
-        {.name = "token-file", .value = "FILE", .text = &config->token_file,
+        {.name = "token-file",
+         .value = "FILE",
+         .text = &config->token_file,
          .environment = "PARAMD_TOKEN_FILE",
          .help = "the job's token (mode 0600); peers must show the same"},
-        {.name = "insecure-no-auth", .flag = &config->insecure,
+        {.name = "insecure-no-auth",
+         .flag = &config->insecure,
          .help = "serve a wider address than loopback without TLS and credentials"},
-        {.name = "payload-hash", .value = "on|off|auto", .choice = &config->payload_hash,
-         .choices = hash_choices, .help = "hash tensor bytes; auto: beyond this machine only"},
-        {.name = "staging", .value = "MIB", .integer = &config->staging_mib, .min = 1, .max = 1 << 20,
+        {.name = "payload-hash",
+         .value = "on|off|auto",
+         .choice = &config->payload_hash,
+         .choices = hash_choices,
+         .help = "hash tensor bytes; auto: beyond this machine only"},
+        {.name = "staging",
+         .value = "MIB",
+         .integer = &config->staging_mib,
+         .min = 1,
+         .max = 1 << 20,
          .help = "memory for pushes that wait for their turn"},
     };
     const struct options options = {
         .program = "paramd",
         .usage = "[--listen ADDRESS] --servers N --workers N | --coordinator ADDRESS",
-        .summary = "A server of a parameter server: owns a share of the variables and applies the optimizer.",
-        .footer = "PARAMD_LOG=debug|info|warning|error sets what is logged; PARAMD_KERNELS=sse2|avx2|avx512\n"
+        .summary = "A server of a parameter server: owns a share of the variables and applies the "
+                   "optimizer.",
+        .footer = "PARAMD_LOG=debug|info|warning|error sets what is logged; "
+                  "PARAMD_KERNELS=sse2|avx2|avx512\n"
                   "caps the vector width.\n",
         .rows = rows,
         .row_count = sizeof rows / sizeof rows[0],
@@ -142,11 +189,12 @@ static enum status check_config(struct config *config, bool servers_given, struc
     if (config->listen.count == 0)
         config->listen.items[config->listen.count++] = "127.0.0.1:7070";
     if (strlen(config->job) > LIMIT_JOB_NAME_BYTES)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "--job '%.80s': at most %d bytes", config->job,
-                         LIMIT_JOB_NAME_BYTES);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "--job '%.80s': at most %d bytes",
+                         config->job, LIMIT_JOB_NAME_BYTES);
     if (config->coordinator && servers_given)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "--servers and --workers are for the first server; with --coordinator this one is told");
+                         "--servers and --workers are for the first server; with --coordinator "
+                         "this one is told");
     if (config->coordinator) {
         enum status status = address_parse(config->coordinator, &address, err);
         if (status)
@@ -156,11 +204,13 @@ static enum status check_config(struct config *config, bool servers_given, struc
         if (address_parse(config->listen.items[i], &address, err))
             return error_wrap(err, "--listen");
         if (!address_is_loopback(&address) && !config->insecure)
-            return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "--listen %s: anybody on the network could read and change the model there.\n"
-                             "  Listen on 127.0.0.1, [::1] or a Unix socket, or say --insecure-no-auth if the network is\n"
-                             "  your own. (TLS is not built into this version.)",
-                             config->listen.items[i]);
+            return error_set(
+                err, STATUS_INVALID_ARGUMENT,
+                "--listen %s: anybody on the network could read and change the model there.\n"
+                "  Listen on 127.0.0.1, [::1] or a Unix socket, or say --insecure-no-auth if the "
+                "network is\n"
+                "  your own. (TLS is not built into this version.)",
+                config->listen.items[i]);
     }
     return STATUS_OK;
 }
@@ -193,12 +243,14 @@ static enum status write_address(const char *path, const char *address, struct e
 
     snprintf(beside, sizeof beside, "%s.tmp", path);
     FILE *file = fopen(beside, "w");
-    if (!file || fprintf(file, "%s\n", address) < 0 || fclose(file) != 0 || rename(beside, path) != 0)
+    if (!file || fprintf(file, "%s\n", address) < 0 || fclose(file) != 0 ||
+        rename(beside, path) != 0)
         return error_set(err, STATUS_UNAVAILABLE, "write the address to '%s': %m", path);
     return STATUS_OK;
 }
 
-/* Turns until the job ends or a signal comes; then a last moment for what is still to be written. */
+/* Turns until the job ends or a signal comes; then a last moment for what is still to be written.
+ * */
 static void serve(struct server *server, const struct link_io *io, bool insecure_wide)
 {
     uint64_t next_warning_ns = 0;
@@ -206,7 +258,8 @@ static void serve(struct server *server, const struct link_io *io, bool insecure
     while (!server->ended && !caught_signal) {
         uint64_t now = io->now_ns(io->context);
         if (insecure_wide && now >= next_warning_ns) {
-            log_warning("--insecure-no-auth: whoever reaches this port can read and change the model");
+            log_warning(
+                "--insecure-no-auth: whoever reaches this port can read and change the model");
             next_warning_ns = now + WARN_INTERVAL_MS * NS_PER_MS;
         }
         net_driver_run_once(driver, insecure_wide ? next_warning_ns - now : UINT64_MAX);
@@ -264,7 +317,8 @@ static int run(const struct config *config, const struct token *token)
         .program = program,
         .workers = (uint32_t)config->workers,
         .servers = (uint32_t)config->servers,
-        .payload_hash = config->payload_hash == HASH_ON || (config->payload_hash == HASH_AUTO && wide),
+        .payload_hash = config->payload_hash == HASH_ON ||
+                        (config->payload_hash == HASH_AUTO && wide),
         .staging_bytes = (uint64_t)config->staging_mib << 20,
         .heartbeat_ms = (uint64_t)config->heartbeat_ms,
         .dead_ms = (uint64_t)config->dead_ms,
