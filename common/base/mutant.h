@@ -34,7 +34,10 @@
     X(CONNECTION_NOT_COUNTED, "a reconnect uses the old connection number")                        \
     X(LOAN_ENDS_AT_ACK, "a push's array is given back at the ack")                                 \
     X(CHANGE_TOO_SOON, "a new learning rate holds for a step that is being prepared")              \
-    X(WRONG_WEIGHTS, "ranks count alike whatever their examples")
+    X(WRONG_WEIGHTS, "ranks count alike whatever their examples")                                  \
+    X(LATE_PUSH_STAGED, "a push of a step that is prepared or committed is taken for a new one")   \
+    X(STEP_END_NOT_AWAITED, "a step is committed before all ranks have ended it")                  \
+    X(PULL_STILL_WRITES, "a pull that was given up still gets the rest of its frame")
 
 #define MUTANT_ENUM(name, text) MUTANT_##name,
 enum mutant { MUTANT_NONE, MUTANT_LIST(MUTANT_ENUM) MUTANT_COUNT };

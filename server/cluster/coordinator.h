@@ -232,6 +232,8 @@ NODISCARD enum status commit_finish(struct coordinator *coordinator, struct memb
                                     const Pmd__Finish *message, struct error *err);
 void commit_try(struct coordinator *coordinator);
 void commit_log_append(struct coordinator *coordinator, const struct log_entry *entry);
+/* For a mutant: the last hold as an entry without a number. member NULL: to all servers. */
+void commit_hold_past_log(struct coordinator *coordinator, struct member *member);
 void commit_log_send_after(struct coordinator *coordinator, struct member *member, uint64_t index);
 void commit_log_acked(struct coordinator *coordinator, struct member *member, uint64_t index);
 uint64_t commit_grant(const struct coordinator *coordinator);

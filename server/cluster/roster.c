@@ -331,6 +331,8 @@ static enum status hello_server(struct coordinator *coordinator, struct link *li
     roster_broadcast_members(coordinator);
     if (coordinator->registry_closed)
         coordinator_send_registry(coordinator, member, 0);
+    if (MUTANT(HOLD_OUT_OF_ORDER) && coordinator->hold)
+        commit_hold_past_log(coordinator, member);
     if (!MUTANT(LOG_NOT_RESENT))
         commit_log_send_after(coordinator, member, hello->log_index);
     coordinator_close_registry_if_ready(coordinator);

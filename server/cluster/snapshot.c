@@ -56,6 +56,10 @@ static void hold_alone(struct coordinator *coordinator, bool slots)
     uint64_t step = coordinator->committed_plus_1 - 1;
 
     note_hold(coordinator, step, slots);
+    if (MUTANT(HOLD_OUT_OF_ORDER)) {
+        commit_hold_past_log(coordinator, NULL);
+        return;
+    }
     struct log_entry entry = {.kind = PMD__LOG_KIND__LOG_KIND_HOLD,
                               .step = step,
                               .hold = coordinator->hold,

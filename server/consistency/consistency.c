@@ -177,7 +177,7 @@ enum push_answer consistency_push(const struct consistency *consistency, uint32_
                                   uint64_t version, bool staged, struct error *err)
 {
     if (step <= version || consistency_step_committed(consistency, step))
-        return PUSH_DUPLICATE;
+        return MUTANT(LATE_PUSH_STAGED) ? PUSH_STAGE : PUSH_DUPLICATE;
     if (staged && !MUTANT(NO_DEDUPE))
         return PUSH_DUPLICATE;
     if (check_open(consistency, rank, step, "push", err))

@@ -185,6 +185,9 @@ enum status service_log(struct service *service, const Pmd__LogEntry *entry, str
 {
     enum status status = STATUS_OK;
 
+    if (MUTANT(HOLD_OUT_OF_ORDER) && entry->index == 0) {
+        return hold(service, entry->hold, entry->step, entry->hold_slots, err);
+    }
     if (entry->index <= service->log_index)
         return STATUS_OK;
     if (entry->index != service->log_index + 1)

@@ -6,6 +6,7 @@
 #include "worker/client/core_state.h"
 
 #include "common/base/alloc.h"
+#include "common/base/mutant.h"
 
 #include <assert.h>
 
@@ -187,7 +188,7 @@ static void frame_abandon(struct core_link *link, struct core_pull_frame *frame,
 {
     struct error why;
 
-    if (receives_for(link, frame, index)) {
+    if (receives_for(link, frame, index) && !MUTANT(PULL_STILL_WRITES)) {
         error_set(&why, STATUS_CANCELLED, "a pull was given up while its bytes were arriving");
         core_link_drop(link, &why);
     }
