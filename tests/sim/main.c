@@ -8,11 +8,6 @@
 #include <string.h>
 #include <time.h>
 
-#ifdef PARAMD_MUTANTS
-#include "common/base/mutant.h"
-enum mutant mutant_active = MUTANT_NONE;
-#endif
-
 enum {
     REPEAT_EVERY = 50, /* of so many seeds one is run twice, and must do the same */
     PERCENT_WITH_FAULT = 90,
@@ -138,5 +133,7 @@ int main(int argc, char **argv)
                sim.totals.events, hash);
         return 0;
     }
+    if (mutants)
+        return mutants_run((uint64_t)(seeds ? seeds : 2000), only);
     return run_seeds((uint64_t)first, (uint64_t)(seeds ? seeds : 50));
 }
