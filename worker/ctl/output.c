@@ -31,21 +31,36 @@ static enum status fail(const struct output *output, const char *what, struct er
                      strerror(errno));
 }
 
-enum status output_open(struct output *ret_output, const char *path, struct error *err)
+static enum status open_beside(struct output *output, struct error *err)
+{
+    int length = snprintf(output->beside, sizeof output->beside, "%s.%ld.tmp", output->path,
+                          (long)getpid());
+
+    if (length < 0 || (size_t)length >= sizeof output->beside)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "write '%.80s...': the path is too long",
+                         output->path);
+    output->stream = fopen(output->beside, "wxe");
+    if (!output->stream)
+        return fail(output, "write", err);
+    memcpy(unfinished, output->beside, sizeof unfinished);
+    watch_signals();
+    return STATUS_OK;
+}
+
+enum status output_open(struct output *ret_output, const char *path, bool may_begin_again,
+                        struct error *err)
 {
     struct output output = {.stream = stdout, .path = path};
 
     if (path) {
-        int length = snprintf(output.beside, sizeof output.beside, "%s.%ld.tmp", path,
-                              (long)getpid());
-        if (length < 0 || (size_t)length >= sizeof output.beside)
-            return error_set(err, STATUS_INVALID_ARGUMENT, "write '%.80s...': the path is too long",
-                             path);
-        output.stream = fopen(output.beside, "wxe");
+        enum status status = open_beside(&output, err);
+        if (status)
+            return status;
+    } else if (may_begin_again) {
+        output.spooled = true;
+        output.stream = tmpfile();
         if (!output.stream)
-            return fail(&output, "write", err);
-        memcpy(unfinished, output.beside, sizeof unfinished);
-        watch_signals();
+            return fail(&output, "make a temporary file for", err);
     }
     *ret_output = output;
     return STATUS_OK;
@@ -58,10 +73,8 @@ enum status output_begin(struct output *output, struct error *err)
     output->begun = true;
     if (!again)
         return STATUS_OK;
-    if (!output->path)
-        return error_set(err, STATUS_ABORTED,
-                         "the snapshot was replaced while its values were written to stdout; "
-                         "with --output FILE it would have begun anew");
+    if (output->stream == stdout)
+        return error_set(err, STATUS_INTERNAL, "stdout cannot take back what it has");
     if (fflush(output->stream) != 0 || fseek(output->stream, 0, SEEK_SET) != 0 ||
         ftruncate(fileno(output->stream), 0) != 0)
         return fail(output, "write", err);
@@ -75,10 +88,27 @@ enum status output_write(struct output *output, const void *bytes, size_t count,
     return STATUS_OK;
 }
 
+static enum status copy_to_stdout(struct output *output, struct error *err)
+{
+    char bytes[1 << 16];
+    size_t count;
+
+    rewind(output->stream);
+    while ((count = fread(bytes, 1, sizeof bytes, output->stream)) > 0) {
+        if (fwrite(bytes, 1, count, stdout) != count)
+            return fail(output, "write", err);
+    }
+    if (ferror(output->stream) || fflush(stdout) != 0)
+        return fail(output, "write", err);
+    return STATUS_OK;
+}
+
 enum status output_finish(struct output *output, struct error *err)
 {
     if (fflush(output->stream) != 0 || ferror(output->stream))
         return fail(output, "write", err);
+    if (output->spooled)
+        return copy_to_stdout(output, err);
     if (!output->path)
         return STATUS_OK;
     int failed = fclose(output->stream);
@@ -91,7 +121,7 @@ enum status output_finish(struct output *output, struct error *err)
 
 void output_release(struct output *output)
 {
-    if (output->path && output->stream)
+    if ((output->path || output->spooled) && output->stream)
         fclose(output->stream);
     if (output->path && output->beside[0])
         unlink(output->beside);

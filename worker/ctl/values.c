@@ -108,6 +108,27 @@ static enum status walk_once(struct walk *walk, bool *ret_lost, struct error *er
     return STATUS_OK;
 }
 
+/* From the first selected element to the last. */
+static uint64_t span_of(const struct selection *selection)
+{
+    if (selection->run_count == 0)
+        return 0;
+    return selection_run_first(selection, selection->run_count - 1) + selection->run_elements -
+           selection_run_first(selection, 0);
+}
+
+bool values_in_one_part(enum dtype dtype, const struct selection *selection)
+{
+    if (span_of(selection) > CHUNK_BYTES / dtype_bytes(dtype))
+        return false;
+    for (uint64_t run = 1; run < selection->run_count; run++) {
+        uint64_t end = selection_run_first(selection, run - 1) + selection->run_elements;
+        if (selection_run_first(selection, run) - end > GAP_ELEMENTS)
+            return false;
+    }
+    return true;
+}
+
 enum status values_read(struct reader *reader, uint32_t variable, enum dtype dtype,
                         const struct selection *selection, const struct values_sink *sink,
                         struct error *err)
@@ -124,8 +145,7 @@ enum status values_read(struct reader *reader, uint32_t variable, enum dtype dty
         enum status status = reader_snapshot(reader, false, &step, err);
         return status ? status : begin(&walk, step, err);
     }
-    uint64_t span = selection_run_first(selection, selection->run_count - 1) +
-                    selection->run_elements - selection_run_first(selection, 0);
+    uint64_t span = span_of(selection);
     walk.chunk_elements = CHUNK_BYTES / walk.element_bytes;
     if (span < walk.chunk_elements)
         walk.chunk_elements = span;

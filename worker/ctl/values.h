@@ -25,6 +25,9 @@ NODISCARD enum status values_read(struct reader *reader, uint32_t variable, enum
                                   const struct selection *selection, const struct values_sink *sink,
                                   struct error *err);
 
+/* Are they few enough to come in one part, so that nothing ever comes anew? */
+bool values_in_one_part(enum dtype dtype, const struct selection *selection);
+
 /* What the values of a selection are like. NaN and Inf are counted, and left out of the rest. */
 struct statistics {
     uint64_t step;

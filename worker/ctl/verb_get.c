@@ -86,7 +86,8 @@ enum status verb_get(struct ctl *ctl, struct error *err)
     if (!status)
         status = selection_parse(run.get.slice, spec.shape, spec.rank, &selection, err);
     if (!status)
-        status = output_open(&run.get.output, ctl->output, err);
+        status = output_open(&run.get.output, ctl->output,
+                             !values_in_one_part(spec.dtype, &selection), err);
     if (status)
         return status;
     run.get.name = spec.name;
