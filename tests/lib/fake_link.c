@@ -339,8 +339,9 @@ void fake_link_break(struct fake_link *link)
 void fake_link_say_raw(struct fake_link *link, const struct frame_head *head, const uint8_t *header,
                        size_t header_bytes, const void *payload, size_t payload_bytes)
 {
+    if (link->closed)
+        return;
     struct fake_said *said = take(sizeof *said);
-
     said->head = *head;
     said->head.header_bytes = (uint32_t)header_bytes;
     said->head.payload_bytes = (uint32_t)payload_bytes;

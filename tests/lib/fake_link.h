@@ -81,7 +81,8 @@ void fake_link_up(struct fake_link *link);
 /* The peer goes away: what is queued is lost. */
 void fake_link_break(struct fake_link *link);
 
-/* The peer says something; it is delivered by fake_net_run. message may be NULL. */
+/* The peer says something; it is delivered by fake_net_run, or lost on a closed link. message may
+ * be NULL. */
 void fake_link_say(struct fake_link *link, enum frame_type type, const void *message,
                    uint64_t request, uint64_t commit_plus_1);
 void fake_link_say_payload(struct fake_link *link, enum frame_type type, const void *message,
