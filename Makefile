@@ -215,10 +215,10 @@ check: deps
 check-run: build-tests
 	@$(run_tests) unit $(call select,$(UNIT_TESTS)) integration \
 	  $(call select,$(INTEGRATION_TESTS) $(INTEGRATION_SCRIPTS))
-build-tests: programs $(UNIT_TESTS) $(INTEGRATION_TESTS)
+build-tests: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(BUILD)/golden-runner
 check-unit: $(call select,$(UNIT_TESTS))
 	@$(run_tests) unit $(call select,$(UNIT_TESTS))
-check-integration: programs $(INTEGRATION_TESTS)
+check-integration: programs $(INTEGRATION_TESTS) $(BUILD)/golden-runner
 	@$(run_tests) integration $(call select,$(INTEGRATION_TESTS) $(INTEGRATION_SCRIPTS))
 
 include tests/targets.mk
