@@ -161,7 +161,7 @@ run "$launch" -s 2 -n 1 -- sh "$work/kill-first"
 [ $code = 137 ] && said 'server 0 was killed by SIGKILL' && said 'it was the coordinator too'
 report 'the first server dies'
 launched --keep --job kept -- sh -c 'echo worked'
-eventually 20 grep -q 'the workers have ended' "$work/err" && kill -0 "$launcher" &&
+eventually 20 grep -qs 'the workers have ended' "$work/err" && kill -0 "$launcher" &&
     kill -INT "$launcher" && { wait "$launcher"; [ $? = 130 ]; }
 report '--keep leaves the servers until Ctrl-C'
 

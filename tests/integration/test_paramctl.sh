@@ -56,7 +56,7 @@ keep_cluster() {
         >"$work/launch.out" 2>"$work/launch.err" </dev/null &
     launcher=$!
     started+=("$launcher")
-    eventually 60 grep -q 'the workers have ended' "$work/launch.err" && read -r address <"$work/address"
+    eventually 60 grep -qs 'the workers have ended' "$work/launch.err" && read -r address <"$work/address"
 }
 
 end_cluster() {
