@@ -3,6 +3,7 @@
 #include "common/base/version.h"
 #include "server/cluster/coordinator.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -142,6 +143,19 @@ static void fill_lists(const struct coordinator *coordinator, uint64_t now, stru
     reply->servers = lists->server_pointers;
 }
 
+/* The rate as it was set last, not as it was configured. */
+static void show_learning_rate(struct coordinator *coordinator)
+{
+    const struct registry *registry = &coordinator->registry;
+
+    for (size_t i = 0; !isnan(coordinator->learning_rate) && i < registry->optimizer_count; i++) {
+        for (size_t k = 0; k < registry->optimizers[i].setting_count; k++) {
+            if (strcmp(registry->optimizers[i].settings[k].key, "learning_rate") == 0)
+                coordinator->page->values[i][k] = coordinator->learning_rate;
+        }
+    }
+}
+
 void status_reply(struct coordinator *coordinator, struct member *member, uint64_t request)
 {
     uint64_t now = coordinator->io->now_ns(coordinator->io->context);
@@ -157,6 +171,7 @@ void status_reply(struct coordinator *coordinator, struct member *member, uint64
     }
     coordinator_waiting_for(coordinator, waiting_for, sizeof waiting_for);
     registry_page_fill(&coordinator->registry, 0, coordinator->settings.servers, coordinator->page);
+    show_learning_rate(coordinator);
     reply.job = (char *)coordinator->settings.job;
     reply.state = (char *)state_names[coordinator->state];
     reply.committed_plus_1 = coordinator->committed_plus_1;
