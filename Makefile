@@ -237,7 +237,7 @@ deps-dev:
 
 quickstart: deps
 	@+$(MAKE) --no-print-directory programs
-	@deploy/quickstart
+	@PARAMD_BIN=$(abspath $(BUILD)) deploy/quickstart
 
 # The simulator's map and the library's symbols are looked at too.
 lint: $(GEN_C) $(if $(SIM_O),$(BUILD)/sim) $(LIBRARIES)
@@ -253,9 +253,12 @@ soak:
 
 VERSION = $(shell sed -n 's/.*PARAMD_VERSION "\(.*\)".*/\1/p' common/base/version.h)
 install: programs
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig include/paramd)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig include/paramd share/paramd/deploy/lib)
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard $(BUILD)/include/paramd/*.h) $(DESTDIR)$(PREFIX)/include/paramd
+	install -m 755 deploy/launch $(DESTDIR)$(PREFIX)/share/paramd/deploy
+	install -m 644 $(wildcard deploy/lib/*.sh) $(DESTDIR)$(PREFIX)/share/paramd/deploy/lib
+	ln -sf ../share/paramd/deploy/launch $(DESTDIR)$(PREFIX)/bin/paramd-launch
 	install -m 644 $(BUILD)/libparamd.a $(DESTDIR)$(PREFIX)/lib
 	install -m 755 $(BUILD)/libparamd.so $(DESTDIR)$(PREFIX)/lib/libparamd.so.$(VERSION)
 	ln -sf libparamd.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libparamd.so.0

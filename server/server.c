@@ -386,6 +386,8 @@ static uint64_t engine_on_turn(void *context)
             report(server);
         }
     }
+    if (server->ended)
+        return UINT64_MAX; /* only what is queued is still written; no link is made again */
     uint64_t wanted = server->is_coordinator ? coordinator_tick(&server->coordinator)
                                              : uplink_turn(&server->uplink);
     if (server->is_coordinator && server->coordinator.state == JOB_ENDED)
