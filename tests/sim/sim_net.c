@@ -235,6 +235,12 @@ static void put_on_wire(struct sim_end *end, struct sim_frame *frame)
     }
     frame_let_go(frame);
     uint64_t arrives = sim->now_ns + sim_delay(sim);
+    if (frame->type == FRAME_HELLO && sim->faults_on && sim_chance(sim, 40)) {
+        /* Its sender sees the connection break and makes a new one, whose hello may be the first to arrive. */
+        arrives += 60 * SIM_MS + sim_below(sim, 400 * SIM_MS);
+        sim->totals.resets++;
+        close_at(end, sim->now_ns + sim_below(sim, 5 * SIM_MS), "connection reset");
+    }
     if (arrives < peer->last_arrival_ns)
         arrives = peer->last_arrival_ns;
     if (arrives < peer->muted_until_ns)
