@@ -67,6 +67,9 @@ bool core_ended(const struct core *core, struct error *err, int *ret_exit_code);
 /* What the cluster is waited for, "waiting for 1 of 2 servers"; false if nothing is missing. */
 bool core_waiting(const struct core *core, char *ret_text, size_t capacity);
 
+/* Whether a push or pull is in a complete frame that was not sent yet. */
+bool core_has_sealed(const struct core *core);
+
 uint32_t core_rank(const struct core *core);
 uint32_t core_workers(const struct core *core);
 uint32_t core_servers(const struct core *core);

@@ -193,6 +193,21 @@ static void send_pulls(struct core_link *link)
     }
 }
 
+bool core_has_sealed(const struct core *core)
+{
+    for (uint32_t s = 0; s < core->servers; s++) {
+        const struct core_link *link = &core->bulk[s];
+        if (link->push_unsent && link->push_unsent->sealed)
+            return true;
+        for (const struct core_pull_frame *frame = link->pull_last; frame && !frame->sent;
+             frame = frame->previous) {
+            if (frame->sealed)
+                return true;
+        }
+    }
+    return false;
+}
+
 void core_send_bulk(struct core_link *link)
 {
     struct core *core = link->core;

@@ -148,9 +148,13 @@ enum status ps_wait_handle(struct ps_call *call, ps_handle handle, uint64_t dead
 {
     struct core *core = call->client->core;
     struct handle_wait wait = {core, handle};
-    uint64_t began = ps_loop_now_ns();
     enum status status;
 
+    if (handle_ended(&wait)) {
+        core_done(core, handle, &status, ret_result, &call->error);
+        return status;
+    }
+    uint64_t began = ps_loop_now_ns();
     if (!ps_wait_until(call, handle_ended, &wait, handle, deadline_ns))
         return core_expire(core, handle, (ps_loop_now_ns() - began) / 1000000, &call->error);
     core_done(core, handle, &status, ret_result, &call->error);

@@ -138,6 +138,14 @@ enum ps_status ps_totals(struct ps_client *client, uint64_t step, struct ps_metr
 
 /* ---- pushes and pulls ---- */
 
+/* Small arrays wait in an open frame for others; only complete frames are worth a turn of the loop.
+ * */
+static void send_sealed(struct ps_client *client)
+{
+    if (core_has_sealed(client->core))
+        ps_loop_send(&client->loop);
+}
+
 enum ps_status ps_push(struct ps_client *client, uint32_t variable, const void *values,
                        enum ps_push_kind kind, ps_handle *ret_handle, struct ps_error *ret_error)
 {
@@ -148,7 +156,7 @@ enum ps_status ps_push(struct ps_client *client, uint32_t variable, const void *
         return refused;
     enum status status = core_push(client->core, variable, values, kind, ret_handle, &call.error);
     if (!status)
-        ps_loop_send(&client->loop);
+        send_sealed(client);
     return ps_leave(&call, status);
 }
 
@@ -164,7 +172,7 @@ enum ps_status ps_push_rows(struct ps_client *client, uint32_t variable, const i
     enum status status = core_push_rows(client->core, variable, rows, row_count, values, ret_handle,
                                         &call.error);
     if (!status)
-        ps_loop_send(&client->loop);
+        send_sealed(client);
     return ps_leave(&call, status);
 }
 
@@ -181,7 +189,7 @@ enum ps_status ps_pull(struct ps_client *client, uint32_t variable, uint64_t ste
     enum status status = core_pull(client->core, variable, step, values, &handle, &call.error);
     if (!status && ret_handle) {
         *ret_handle = handle;
-        ps_loop_send(&client->loop);
+        send_sealed(client);
     } else if (!status) {
         status = ps_deadline(&call, PS_DEFAULT_TIMEOUT, &deadline_ns);
         if (!status)
@@ -204,7 +212,7 @@ enum ps_status ps_push_pull(struct ps_client *client, uint32_t variable, const v
     if (!status && ret_handle)
         *ret_handle = handle;
     if (!status)
-        ps_loop_send(&client->loop);
+        send_sealed(client);
     return ps_leave(&call, status);
 }
 
