@@ -104,13 +104,14 @@ int main(int argc, char **argv)
 {
     int64_t seeds = 0, seed = -1, first = 1;
     bool trace = false, mutants = false;
-    const char *only = NULL;
+    const char *only = NULL, *scenario = NULL;
     const struct option rows[] = {
         {.name = "seeds", .value = "N", .integer = &seeds, .min = 1, .max = 1000000000, .help = "run so many seeds",
          .default_text = "50"},
         {.name = "first", .value = "N", .integer = &first, .min = 0, .max = INT64_MAX, .help = "the first of them"},
         {.name = "seed", .value = "N", .integer = &seed, .min = 0, .max = INT64_MAX, .help = "run this seed alone"},
         {.name = "trace", .flag = &trace, .help = "print every event of it"},
+        {.name = "scenario", .value = "NAME", .text = &scenario, .help = "run this small story alone"},
         {.name = "mutants", .flag = &mutants, .help = "let every seeded mistake be caught (a build with MUTANTS=1)"},
         {.name = "mutant", .value = "NAME", .text = &only, .help = "only this one"},
     };
@@ -133,7 +134,11 @@ int main(int argc, char **argv)
                sim.totals.events, hash);
         return 0;
     }
+    if (scenario)
+        return scenarios_run(&sim, scenario, trace) ? 0 : 1;
     if (mutants)
         return mutants_run((uint64_t)(seeds ? seeds : 2000), only);
+    if (!scenarios_run(&sim, NULL, false))
+        return 1;
     return run_seeds((uint64_t)first, (uint64_t)(seeds ? seeds : 50));
 }

@@ -12,6 +12,7 @@
  *   sim_faults.c   crashes, freezes, resets, blackouts
  *   sim_cluster.c  one seed from start to end
  *   sim_scenario.c small stories with a known end: wrong use, lost peers
+ *   sim_raw.c      a peer that says what a scenario tells it to
  *   sim_mutants.c  every mistake of common/base/mutant.h has to be caught
  */
 #ifndef PARAMD_TESTS_SIM_SIM_H
@@ -99,6 +100,7 @@ struct sim_end {
     struct sim *sim;
     struct sim_process *process;
     struct sim_link *link; /* owned; NULL once closed */
+    struct sim_link *left; /* owned; of a process that is gone: its engine still has pointers to it */
     struct sim_end *peer;  /* NULL: nobody is there yet */
     struct sim_end *next;  /* of all */
     uint64_t id;
@@ -137,6 +139,7 @@ struct sim_process {
     struct server *server;
     struct sim_worker *worker;
     struct sim_reader *reader;
+    struct sim_raw *raw;
 };
 
 /* ---- plan ---- */
@@ -269,7 +272,8 @@ struct sim {
     char failure[1024];
     /* Scenarios look at what happens themselves. */
     bool scenario;
-    void (*on_server_end)(struct sim *sim, struct sim_process *process);
+    const char *server_token;              /* of servers started from now on; NULL: the right one */
+    int worker_exits[SIM_WORKERS_MAX];     /* exit codes of workers that ended */
 };
 
 /* sim_event.c */
@@ -335,8 +339,8 @@ void faults_start(struct sim *sim);
 void faults_event(struct sim *sim);
 void faults_restart_worker(struct sim *sim, uint32_t slot, uint64_t delay_ns, uint32_t rank_plus_1);
 
-/* sim_scenario.c */
-bool scenarios_run(bool trace, struct sim_totals *totals);
+/* sim_scenario.c: all of them, or one by name. */
+bool scenarios_run(struct sim *sim, const char *only, bool trace);
 
 /* sim_mutants.c */
 int mutants_run(uint64_t seeds, const char *only);

@@ -1,5 +1,5 @@
 /* One seed: a cluster is formed, trains under faults, then in peace to its end, is read a last time, and is taken down. */
-#include "tests/sim/sim.h"
+#include "tests/sim/sim_raw.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +83,7 @@ static void on_notice(void *context, const char *line)
 void sim_start_server(struct sim *sim, uint32_t slot)
 {
     struct sim_process *process = sim_process_new(sim, SIM_SERVER, slot);
+    const char *token = sim->server_token ? sim->server_token : "secret";
     struct error err = {0};
 
     snprintf(process->address, sizeof process->address, "10.0.0.%u:7070", slot + 1);
@@ -92,8 +93,8 @@ void sim_start_server(struct sim *sim, uint32_t slot)
     struct server_settings settings = {.coordinator = slot == 0 ? NULL : "10.0.0.1:7070",
                                        .address = process->address,
                                        .job = "sim",
-                                       .token = (const uint8_t *)"secret",
-                                       .token_bytes = 6,
+                                       .token = (const uint8_t *)token,
+                                       .token_bytes = strlen(token),
                                        .program = process->name,
                                        .workers = sim->plan.workers,
                                        .servers = sim->plan.servers,
@@ -116,7 +117,7 @@ struct coordinator *sim_coordinator(struct sim *sim)
 /* The service is set up when a place in the cluster is known, so the hook is set again and again. */
 static void hook_commits(struct sim *sim)
 {
-    for (uint32_t s = 0; s < sim->plan.servers; s++) {
+    for (uint32_t s = 0; s < SIM_SERVERS_MAX; s++) {
         if (!sim->servers[s])
             continue;
         sim->servers[s]->server->service.on_commit = check_on_commit;
@@ -310,6 +311,7 @@ void sim_release(struct sim *sim)
         }
         worker_gone(process);
         reader_gone(process);
+        raw_gone(process);
     }
     net_release(sim);
     oracle_release(sim);

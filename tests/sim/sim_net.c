@@ -519,7 +519,7 @@ static void closed_now(struct sim_end *end)
     end_drop(end);
     if (peer && !peer->closed) {
         uint64_t at = sim->now_ns + sim_delay(sim);
-        if (sim_chance(sim, 750) && peer->last_arrival_ns > at)
+        if ((sim->scenario || sim_chance(sim, 750)) && peer->last_arrival_ns > at)
             at = peer->last_arrival_ns + SIM_US;
         close_at(peer, at, "the peer closed the connection");
     }
@@ -571,7 +571,7 @@ static enum status io_send(void *context, struct link *link, const struct link_f
 
     if (end->process != process)
         sim_fail(sim, "seam", "%s sends on a link of %s", process->name, end->process->name);
-    if (end->closing)
+    if (end->closing || end->closed)
         return STATUS_UNAVAILABLE;
     if (sim->plan.send_fails_per_million && sim->faults_on && end->open &&
         sim_below(sim, 1000000) < sim->plan.send_fails_per_million) {
@@ -691,6 +691,8 @@ void net_process_gone(struct sim_process *process, bool silent)
             continue;
         struct sim_end *peer = end->peer;
         sim->totals.dropped += end->outbox.count;
+        end->left = end->link;
+        end->link = NULL;
         end_drop(end);
         if (!peer || peer->closed)
             continue;
@@ -720,6 +722,7 @@ void net_release(struct sim *sim)
         sim->ends = end->next;
         if (!end->closed)
             end_drop(end);
+        free(end->left);
         free(end);
     }
 }

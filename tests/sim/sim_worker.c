@@ -668,6 +668,11 @@ static void client_ended(struct sim_worker *worker, const struct error *why, int
     struct sim_process *process = worker->process;
     struct sim *sim = process->sim;
 
+    if (sim->scenario) {
+        sim->worker_exits[process->slot] = exit_code;
+        net_process_gone(process, false);
+        return;
+    }
     if (exit_code == EXIT_CODE_FENCED && !check_superseded(sim, process))
         sim_fail(sim, "fence", "%s, rank %u, was fenced though no newer process holds its rank: %s",
                  process->name, core_rank(worker->core), why->message);
