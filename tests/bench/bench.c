@@ -128,8 +128,8 @@ int main(int argc, char **argv)
     bench.quick = settings.quick;
     bench.only = settings.only;
     bench.samples = settings.samples;
-    bench.sample_s = settings.quick ? 0.04 : 0.2;
-    bench.row_s = settings.quick ? 0.5 : 4.5;
+    bench.sample_s = settings.quick ? 0.03 : 0.2;
+    bench.row_s = settings.quick ? 0.35 : 4.5;
     bench.pairs_min = 3;
     bench.pairs_max = settings.quick ? 5 : 11;
     if (!find_paramd(&bench) || !make_dir(&bench) || !open_json(&bench, settings.json))

@@ -18,7 +18,7 @@
  */
 #define WALK_BYTES ((size_t)128 << 20)
 
-enum { PING_BYTES = 64, SERVER_BUFFERS = 2, SEARCH_ROUNDS = 5, SEARCH_ROUNDS_SMALL = 50 };
+enum { PING_BYTES = 64, SERVER_BUFFERS = 2, SEARCH_ROUNDS = 3, SEARCH_ROUNDS_SMALL = 30 };
 
 struct tuning {
     size_t piece;    /* of a read or write */
@@ -213,7 +213,7 @@ static void search(struct orders *orders, struct side *side, struct client_memor
             break;
         for (size_t b = 0; b < (side->transport == RAW_UNIX ? 2 : 1); b++) {
             struct series series = {work,
-                                    side->bytes <= 65536 ? SEARCH_ROUNDS_SMALL : SEARCH_ROUNDS,
+                                    side->bytes <= 1 << 20 ? SEARCH_ROUNDS_SMALL : SEARCH_ROUNDS,
                                     {pieces[p], send_buffers[b]}};
             client_series(orders, side, memory, &series);
             double median = quantile(orders->lane->seconds, series.count, 0.5);
