@@ -1,8 +1,8 @@
 /*
- * Builds the parts of a server and carries events between them: a frame goes to the uplink (it came on our own connection to
- * the coordinator), to the coordinator (a control connection) or to the data plane (a bulk connection); what these want of
- * each other (reports, log entries, the end of the job) is carried over at the end of the turn, so nothing calls back into
- * itself.
+ * Builds the parts of a server and carries events between them: a frame goes to the uplink (it came
+ * on our own connection to the coordinator), to the coordinator (a control connection) or to the
+ * data plane (a bulk connection); what these want of each other (reports, log entries, the end of
+ * the job) is carried over at the end of the turn, so nothing calls back into itself.
  */
 #include "server/server.h"
 
@@ -83,18 +83,22 @@ static void on_log(void *context, const Pmd__LogEntry *entry)
                          (unsigned long long)entry->index, err.message);
 }
 
-static void on_welcome(void *context, uint32_t index, uint32_t servers, uint32_t workers, const char *job)
+static void on_welcome(void *context, uint32_t index, uint32_t servers, uint32_t workers,
+                       const char *job)
 {
     struct server *server = context;
+    const struct service_settings *present = &server->service.settings;
+    bool possible = workers > 0 && workers <= LIMIT_WORKERS && servers > 0 &&
+                    servers <= LIMIT_SERVERS && index < servers;
     struct error err;
 
-    if (server->service_ready) { /* a reconnect */
-        service_move(&server->service, index);
+    if (!possible ||
+        (server->service_ready && (workers != present->workers || servers != present->servers))) {
+        end(server, EXIT_CODE_FAILED, "the coordinator's welcome makes no sense");
         return;
     }
-    if (workers == 0 || workers > LIMIT_WORKERS || servers == 0 || servers > LIMIT_SERVERS ||
-        index >= servers) {
-        end(server, EXIT_CODE_FAILED, "the coordinator's welcome makes no sense");
+    if (server->service_ready) { /* a reconnect */
+        service_move(&server->service, index);
         return;
     }
     snprintf(server->job_name, sizeof server->job_name, "%.64s", job);
@@ -119,18 +123,21 @@ static enum status start_coordinator(struct server *server, struct error *err)
         .server_lost_ms = settings->dead_ms,
         .check_optimizer = check_optimizer,
     };
-    struct coordinator_local local = {.context = server, .on_registry = on_registry, .on_log = on_log};
+    struct coordinator_local local = {
+        .context = server, .on_registry = on_registry, .on_log = on_log};
 
     if (settings->workers == 0 || settings->workers > LIMIT_WORKERS)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%u workers: 1 to %d are possible", settings->workers,
-                         LIMIT_WORKERS);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%u workers: 1 to %d are possible",
+                         settings->workers, LIMIT_WORKERS);
     if (settings->servers == 0 || settings->servers > LIMIT_SERVERS)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%u servers: 1 to %d are possible", settings->servers,
-                         LIMIT_SERVERS);
-    enum status status = start_service(server, settings->workers, settings->servers, settings->job, err);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%u servers: 1 to %d are possible",
+                         settings->servers, LIMIT_SERVERS);
+    enum status status = start_service(server, settings->workers, settings->servers, settings->job,
+                                       err);
     if (status)
         return status;
-    status = coordinator_init(&server->coordinator, server->io, &coordinator, &local, settings->address, err);
+    status = coordinator_init(&server->coordinator, server->io, &coordinator, &local,
+                              settings->address, err);
     server->coordinator.notice = settings->notice;
     server->coordinator.notice_context = settings->notice_context;
     return status;
@@ -224,11 +231,13 @@ static void hello(struct server *server, struct session *session, const struct f
     enum status status = service_hello_check(&server->service.settings, message, &err);
 
     if (!status && message->channel == PMD__CHANNEL__CHANNEL_CONTROL && !server->is_coordinator)
-        status = error_set(&err, STATUS_INVALID_ARGUMENT,
-                           "%s is not the coordinator of this job, but its server %u; the coordinator is %s",
-                           server->settings.address, server->service.server, server->settings.coordinator);
+        status = error_set(
+            &err, STATUS_INVALID_ARGUMENT,
+            "%s is not the coordinator of this job, but its server %u; the coordinator is %s",
+            server->settings.address, server->service.server, server->settings.coordinator);
     else if (!status && message->channel == PMD__CHANNEL__CHANNEL_CONTROL)
-        status = coordinator_hello(&server->coordinator, session->link, message, head->request, &member, &err);
+        status = coordinator_hello(&server->coordinator, session->link, message, head->request,
+                                   &member, &err);
     else if (!status)
         status = service_hello_bulk(session, message, head->request, &err);
     if (status) {
@@ -242,7 +251,8 @@ static void hello(struct server *server, struct session *session, const struct f
 }
 
 static enum link_verdict control_head(struct server *server, struct session *session,
-                                      const struct frame_head *head, const void *message, struct error *err)
+                                      const struct frame_head *head, const void *message,
+                                      struct error *err)
 {
     if (session->kind == SESSION_STRANGER) {
         if (head->type != FRAME_HELLO) {
@@ -253,22 +263,26 @@ static enum link_verdict control_head(struct server *server, struct session *ses
         hello(server, session, head, message);
         return LINK_TAKE;
     }
-    return coordinator_frame(&server->coordinator, session->member, head->type, head->request, message, err)
+    return coordinator_frame(&server->coordinator, session->member, head->type, head->request,
+                             message, err)
                ? LINK_REFUSE
                : LINK_TAKE;
 }
 
 static bool stale_map(const struct frame_head *head, struct error *err)
 {
-    if (head->type == FRAME_HELLO || (head->lineage == FRAME_LINEAGE && head->map_version == FRAME_MAP_VERSION))
+    if (head->type == FRAME_HELLO ||
+        (head->lineage == FRAME_LINEAGE && head->map_version == FRAME_MAP_VERSION))
         return false;
-    error_set(err, STATUS_FAILED_PRECONDITION, "the frame is of lineage %u, map version %u; here are %d, %d",
-              head->lineage, head->map_version, FRAME_LINEAGE, FRAME_MAP_VERSION);
+    error_set(err, STATUS_FAILED_PRECONDITION,
+              "the frame is of lineage %u, map version %u; here are %d, %d", head->lineage,
+              head->map_version, FRAME_LINEAGE, FRAME_MAP_VERSION);
     return true;
 }
 
 /* Only the data plane knows payloads. */
-static bool needless_payload(const struct session *session, const struct frame_head *head, struct error *err)
+static bool needless_payload(const struct session *session, const struct frame_head *head,
+                             struct error *err)
 {
     if (head->payload_bytes == 0 ||
         (session && (session->kind == SESSION_WORKER || session->kind == SESSION_READER)))
@@ -278,9 +292,9 @@ static bool needless_payload(const struct session *session, const struct frame_h
     return true;
 }
 
-static enum link_verdict engine_on_head(void *context, struct link *link, const struct frame_head *head,
-                                        const uint8_t *header, struct link_incoming *ret_incoming,
-                                        struct error *err)
+static enum link_verdict engine_on_head(void *context, struct link *link,
+                                        const struct frame_head *head, const uint8_t *header,
+                                        struct link_incoming *ret_incoming, struct error *err)
 {
     struct server *server = context;
     struct session *session = link->user;
@@ -293,7 +307,8 @@ static enum link_verdict engine_on_head(void *context, struct link *link, const 
     else if (message_unpack(head->type, header, head->header_bytes, &server->arena, &message, err))
         verdict = LINK_REFUSE;
     else if (!session)
-        verdict = uplink_on_frame(&server->uplink, link, head->type, message, err) ? LINK_REFUSE : LINK_TAKE;
+        verdict = uplink_on_frame(&server->uplink, link, head->type, message, err) ? LINK_REFUSE
+                                                                                   : LINK_TAKE;
     else if (session->kind == SESSION_STRANGER || session->kind == SESSION_CONTROL)
         verdict = control_head(server, session, head, message, err);
     else
@@ -394,7 +409,8 @@ static uint64_t engine_on_turn(void *context)
         end(server, server->coordinator.end_code, server->coordinator.end_message);
     if (!server->is_coordinator && server->uplink.ended)
         end(server, server->uplink.end_code, server->uplink.end_message);
-    return server->next_refresh_ns && server->next_refresh_ns < wanted ? server->next_refresh_ns : wanted;
+    return server->next_refresh_ns && server->next_refresh_ns < wanted ? server->next_refresh_ns
+                                                                       : wanted;
 }
 
 struct link_engine server_engine(struct server *server)

@@ -268,7 +268,19 @@ static void say_barrier(struct run *run, struct fake_link *link)
     say(run, link, FRAME_BARRIER, &barrier);
 }
 
-static void say_control(struct run *run, struct fake_link *link)
+/* Mostly what its role may say: requests 0 to 5 are a worker's, 6 to 8 a reader's, 9 to 11 a
+ * server's. */
+static uint8_t control_request(struct run *run, uint8_t place)
+{
+    uint8_t byte = next(run);
+
+    if (byte >= 224)
+        return byte % 12;
+    place %= LINKS;
+    return place < 4 ? byte % 6 : place < 6 ? 6 + byte % 3 : 9 + byte % 3;
+}
+
+static void say_control(struct run *run, struct fake_link *link, uint8_t place)
 {
     Pmd__Start start = PMD__START__INIT;
     Pmd__Finish finish = PMD__FINISH__INIT;
@@ -277,7 +289,7 @@ static void say_control(struct run *run, struct fake_link *link)
     Pmd__Report report = PMD__REPORT__INIT;
     Pmd__LogAck ack = PMD__LOG_ACK__INIT;
 
-    switch (next(run) % 12) {
+    switch (control_request(run, place)) {
     case 0:
         say_create(run, link);
         break;
@@ -307,11 +319,11 @@ static void say_control(struct run *run, struct fake_link *link)
         set.value = real(run, 0.25);
         say(run, link, FRAME_SET, &set);
         break;
-    case 8:
+    case 9:
         report.prepared_plus_1 = number(run, run->server.coordinator.committed_plus_1 + 1);
         say(run, link, FRAME_REPORT, &report);
         break;
-    case 9:
+    case 10:
         ack.index = number(run, run->server.coordinator.log_first);
         say(run, link, FRAME_LOG_ACK, &ack);
         break;
@@ -415,7 +427,7 @@ static void say_push(struct run *run, struct fake_link *link)
         fake_link_say_payload(link, FRAME_PUSH, &push, ++run->request, 0, payload, bytes);
 }
 
-static void say_data(struct run *run, struct fake_link *link)
+static void say_data(struct run *run, struct fake_link *link, uint8_t place)
 {
     static uint32_t variables[LIMIT_FRAME_BLOCKS], blocks[LIMIT_FRAME_BLOCKS];
     Pmd__StepBegin begin = PMD__STEP_BEGIN__INIT;
@@ -423,7 +435,8 @@ static void say_data(struct run *run, struct fake_link *link)
     Pmd__Pull pull = PMD__PULL__INIT;
     Pmd__Read read = PMD__READ__INIT;
 
-    switch (next(run) % 6) {
+    uint8_t byte = next(run);
+    switch (place % LINKS == 5 && byte < 224 ? 3 : byte % 6) {
     case 0:
         begin.step = open_step(run);
         begin.examples = number(run, next(run) % 3u);
@@ -578,7 +591,7 @@ static void say_raw(struct run *run, struct fake_link *link)
 }
 
 /* A rank does its part of a step as it should: so the tape gets far with few bytes. */
-static void whole_step(struct run *run, uint32_t rank)
+static void whole_step(struct run *run, uint32_t rank, bool rows)
 {
     struct fake_link *control = live(run, (uint8_t)(2 * rank));
     struct fake_link *bulk = live(run, (uint8_t)(2 * rank + 1));
@@ -609,7 +622,16 @@ static void whole_step(struct run *run, uint32_t rank)
         push.n_variable = push.n_block = 1;
         push.variable = &block->variable;
         push.block = &block->number;
-        fake_link_say_payload(bulk, FRAME_PUSH, &push, ++run->request, 0, payload, block->bytes);
+        uint64_t bytes = block->bytes;
+        uint32_t row_count = 1;
+        if (rows && step > 0 && store_rows_bytes(store, block, row_count) > 0) {
+            push.encoding = PMD__PUSH_ENCODING__PUSH_ENCODING_ROWS;
+            push.n_rows = 1;
+            push.rows = &row_count;
+            bytes = store_rows_bytes(store, block, row_count);
+            memset(payload, 0, 8); /* row 0 */
+        }
+        fake_link_say_payload(bulk, FRAME_PUSH, &push, ++run->request, 0, payload, bytes);
     }
     if (step == 0)
         return;
@@ -667,7 +689,7 @@ static void prelude(struct run *run)
             fake_link_say(link, FRAME_START, &start, ++run->request, 0);
     }
     fake_net_run(&run->net);
-    whole_step(run, 0);
+    whole_step(run, 0, false);
     fake_net_run(&run->net);
 }
 
@@ -681,7 +703,7 @@ static void operation(struct run *run)
     if (what < 2)
         connect_as(run, place);
     else if (what < 4)
-        whole_step(run, place % 2);
+        whole_step(run, place % 2, place & 16);
     else if (what == 4 && place < 200)
         fake_net_advance(&run->net, pauses_ms[place % 4]);
     else if (what == 4 && place % 8 < 7)
@@ -709,9 +731,9 @@ static void operation(struct run *run)
     else if (what == 15)
         say_plain(run, link);
     else if (what < 19)
-        say_control(run, link);
+        say_control(run, link, place);
     else
-        say_data(run, link);
+        say_data(run, link, place);
     if (next(run) < 200)
         fake_net_run(&run->net); /* else several things come at once */
 }

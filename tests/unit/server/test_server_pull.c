@@ -566,6 +566,28 @@ static void test_welcome_that_makes_no_sense(void **state)
     assert_ended(&site, EXIT_CODE_FAILED, "the coordinator's welcome makes no sense");
 }
 
+/* A reconnect may bring another place, but in the same cluster. */
+static void test_second_welcome_that_makes_no_sense(void **state)
+{
+    const struct {
+        uint32_t server, servers, workers;
+    } welcomes[] = {{1, 1, 1}, {1, 2, 1}, {0, 1, 2}, {UINT32_MAX, 1, 1}};
+
+    for (size_t i = 0; i < sizeof welcomes / sizeof welcomes[0]; i++) {
+        Pmd__HelloReply reply = PMD__HELLO_REPLY__INIT;
+        struct fake_link *up;
+        other_server(&up);
+        reply.server = welcomes[i].server;
+        reply.servers = welcomes[i].servers;
+        reply.workers = welcomes[i].workers;
+        fake_link_say(up, FRAME_HELLO_REPLY, &reply, 1, 0);
+        fake_net_run(&site.net);
+        assert_ended(&site, EXIT_CODE_FAILED, "the coordinator's welcome makes no sense");
+        teardown(state);
+    }
+    site_init(&site, 1);
+}
+
 static void test_frame_with_a_payload_from_the_coordinator(void **state)
 {
     struct fake_link *up;
@@ -681,6 +703,7 @@ int main(void)
         SERVER(test_other_server_has_no_place_before_its_welcome),
         SERVER(test_log_that_makes_no_sense),
         SERVER(test_welcome_that_makes_no_sense),
+        SERVER(test_second_welcome_that_makes_no_sense),
         SERVER(test_frame_with_a_payload_from_the_coordinator),
         SERVER(test_no_memory_at_any_point),
     };
