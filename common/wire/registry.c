@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const initializer_names[] = {"zeros",  "ones",   "constant", "uniform",
-                                                "normal", "truncated_normal", "assigned"};
+static const char *const initializer_names[] = {
+    "zeros", "ones", "constant", "uniform", "normal", "truncated_normal", "assigned"};
 
 void registry_release(struct registry *registry)
 {
@@ -22,7 +22,8 @@ static bool name_valid(const char *name)
     size_t length = strlen(name);
 
     return length > 0 && length <= LIMIT_NAME_BYTES &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-") == length;
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-") ==
+               length;
 }
 
 static enum status check_shape(const Pmd__VariableSpec *message, struct variable_spec *spec,
@@ -42,9 +43,8 @@ static enum status check_shape(const Pmd__VariableSpec *message, struct variable
         spec->shape[i] = length;
         if (__builtin_mul_overflow(spec->elements, length, &spec->elements) ||
             spec->elements > LIMIT_VARIABLE_BYTES / dtype_bytes(spec->dtype))
-            return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "variable '%s': more than %llu bytes", spec->name,
-                             (unsigned long long)LIMIT_VARIABLE_BYTES);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "variable '%s': more than %llu bytes",
+                             spec->name, (unsigned long long)LIMIT_VARIABLE_BYTES);
     }
     return STATUS_OK;
 }
@@ -55,29 +55,32 @@ enum status variable_spec_from_message(const Pmd__VariableSpec *message,
     struct variable_spec spec = {0};
 
     if (!name_valid(message->name))
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "variable name '%.80s': 1 to %d letters, digits, '_', '.', '/' or '-' are possible",
-                         message->name, LIMIT_NAME_BYTES);
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "variable name '%.80s': 1 to %d letters, digits, '_', '.', '/' or '-' are possible",
+            message->name, LIMIT_NAME_BYTES);
     memcpy(spec.name, message->name, strlen(message->name) + 1);
     spec.dtype = (enum dtype)message->dtype;
     if (dtype_bytes(spec.dtype) == 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "variable '%s': no dtype has the number %d (float32 1, float64 2, int64 3)",
-                         spec.name, (int)message->dtype);
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "variable '%s': no dtype has the number %d (float32 1, float64 2, int64 3)", spec.name,
+            (int)message->dtype);
     enum status status = check_shape(message, &spec, err);
     if (status)
         return status;
     spec.initializer = message->initializer;
     if ((unsigned)spec.initializer >= sizeof initializer_names / sizeof initializer_names[0])
-        return error_set(err, STATUS_INVALID_ARGUMENT, "variable '%s': no initializer has the number %d",
-                         spec.name, (int)message->initializer);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "variable '%s': no initializer has the number %d", spec.name,
+                         (int)message->initializer);
     bool random = spec.initializer == PMD__INITIALIZER_KIND__INITIALIZER_KIND_UNIFORM ||
                   spec.initializer == PMD__INITIALIZER_KIND__INITIALIZER_KIND_NORMAL ||
                   spec.initializer == PMD__INITIALIZER_KIND__INITIALIZER_KIND_TRUNCATED_NORMAL;
     if (random && spec.dtype != DTYPE_FLOAT32)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "variable '%s': initializer %s is for float32, the variable is %s", spec.name,
-                         initializer_names[spec.initializer], dtype_name(spec.dtype));
+                         "variable '%s': initializer %s is for float32, the variable is %s",
+                         spec.name, initializer_names[spec.initializer], dtype_name(spec.dtype));
     spec.initializer_a = message->initializer_a;
     spec.initializer_b = message->initializer_b;
     if (!isfinite(spec.initializer_a) || !isfinite(spec.initializer_b))
@@ -137,8 +140,8 @@ void variable_spec_text(const struct variable_spec *spec, char *ret_text, size_t
     variable_shape_text(spec, shape, sizeof shape);
     if (spec->trainable)
         snprintf(trainable, sizeof trainable, "trainable by optimizer %u", spec->optimizer);
-    snprintf(ret_text, capacity, "%s %s, %s(%.9g, %.9g) seed %lld, %s", dtype_name(spec->dtype), shape,
-             initializer_names[spec->initializer], spec->initializer_a, spec->initializer_b,
+    snprintf(ret_text, capacity, "%s %s, %s(%.9g, %.9g) seed %lld, %s", dtype_name(spec->dtype),
+             shape, initializer_names[spec->initializer], spec->initializer_a, spec->initializer_b,
              (long long)spec->initializer_seed, trainable);
 }
 
@@ -194,8 +197,8 @@ static enum status registry_grow(struct registry *registry, struct error *err)
     return STATUS_OK;
 }
 
-static enum status exists_otherwise(const struct variable_spec *old, const struct variable_spec *spec,
-                                    struct error *err)
+static enum status exists_otherwise(const struct variable_spec *old,
+                                    const struct variable_spec *spec, struct error *err)
 {
     char old_text[256], new_text[256];
 
@@ -219,8 +222,9 @@ enum status registry_add(struct registry *registry, const struct variable_spec *
         return STATUS_OK;
     }
     if (registry->variable_count == LIMIT_VARIABLES)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "variable '%s': a job has at most %d variables",
-                         spec->name, LIMIT_VARIABLES);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "variable '%s': a job has at most %d variables", spec->name,
+                         LIMIT_VARIABLES);
     if (blocks > LIMIT_BLOCKS - registry->block_count)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                          "variable '%s': with its %llu blocks the job has more than %d", spec->name,
@@ -242,21 +246,22 @@ enum status optimizer_spec_from_message(const Pmd__OptimizerSpec *message,
     struct optimizer_spec spec = {.id = message->optimizer};
 
     if (spec.id >= LIMIT_OPTIMIZERS)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "optimizer id %u: 0 to %d are possible", spec.id,
-                         LIMIT_OPTIMIZERS - 1);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "optimizer id %u: 0 to %d are possible",
+                         spec.id, LIMIT_OPTIMIZERS - 1);
     if (strlen(message->name) >= sizeof spec.name)
         return error_set(err, STATUS_INVALID_ARGUMENT, "optimizer %u: the name '%.80s' is too long",
                          spec.id, message->name);
     memcpy(spec.name, message->name, strlen(message->name) + 1);
     if (message->n_key != message->n_value || message->n_key > OPTIMIZER_SETTINGS_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "optimizer '%s': %zu keys and %zu values, at most %d of each are possible", spec.name,
-                         message->n_key, message->n_value, OPTIMIZER_SETTINGS_MAX);
+                         "optimizer '%s': %zu keys and %zu values, at most %d of each are possible",
+                         spec.name, message->n_key, message->n_value, OPTIMIZER_SETTINGS_MAX);
     for (size_t i = 0; i < message->n_key; i++) {
         struct optimizer_setting *setting = &spec.settings[i];
         if (strlen(message->key[i]) >= sizeof setting->key)
-            return error_set(err, STATUS_INVALID_ARGUMENT, "optimizer '%s': the key '%.80s' is too long",
-                             spec.name, message->key[i]);
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "optimizer '%s': the key '%.80s' is too long", spec.name,
+                             message->key[i]);
         memcpy(setting->key, message->key[i], strlen(message->key[i]) + 1);
         setting->value = message->value[i];
     }
@@ -274,7 +279,8 @@ const struct optimizer_spec *registry_optimizer(const struct registry *registry,
     return NULL;
 }
 
-static const struct optimizer_setting *setting_find(const struct optimizer_spec *spec, const char *key)
+static const struct optimizer_setting *setting_find(const struct optimizer_spec *spec,
+                                                    const char *key)
 {
     for (size_t i = 0; i < spec->setting_count; i++) {
         if (strcmp(spec->settings[i].key, key) == 0)
@@ -287,8 +293,9 @@ static enum status check_same_optimizer(const struct optimizer_spec *old,
                                         const struct optimizer_spec *spec, struct error *err)
 {
     if (strcmp(old->name, spec->name) != 0)
-        return error_set(err, STATUS_FAILED_PRECONDITION, "optimizer %u is '%s'; asked for was '%s'",
-                         spec->id, old->name, spec->name);
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "optimizer %u is '%s'; asked for was '%s'", spec->id, old->name,
+                         spec->name);
     for (size_t i = 0; i < spec->setting_count; i++) {
         const struct optimizer_setting *other = setting_find(old, spec->settings[i].key);
         if (!other)
@@ -297,8 +304,8 @@ static enum status check_same_optimizer(const struct optimizer_spec *old,
                              spec->id, old->name, spec->settings[i].key, spec->settings[i].value);
         if (other->value != spec->settings[i].value)
             return error_set(err, STATUS_FAILED_PRECONDITION,
-                             "optimizer %u ('%s') has %s = %.17g; asked for was %.17g", spec->id, old->name,
-                             other->key, other->value, spec->settings[i].value);
+                             "optimizer %u ('%s') has %s = %.17g; asked for was %.17g", spec->id,
+                             old->name, other->key, other->value, spec->settings[i].value);
     }
     if (old->setting_count != spec->setting_count)
         return error_set(err, STATUS_FAILED_PRECONDITION,
@@ -367,10 +374,12 @@ size_t registry_page_fill(const struct registry *registry, uint32_t first, uint3
 enum status registry_page_add(struct registry *registry, const Pmd__Registry *message,
                               bool *ret_complete, struct error *err)
 {
-    if (message->total > LIMIT_VARIABLES || message->first > registry->variable_count)
+    if (message->total > LIMIT_VARIABLES || message->first > registry->variable_count ||
+        (uint64_t)message->first + message->n_variables > message->total)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "registry page: %u variables from %u on, %zu are known", message->total,
-                         message->first, registry->variable_count);
+                         "registry page: %zu of %u variables from %u on, %zu are known",
+                         message->n_variables, message->total, message->first,
+                         registry->variable_count);
     for (size_t i = 0; i < message->n_optimizers; i++) {
         struct optimizer_spec spec;
         enum status status = optimizer_spec_from_message(message->optimizers[i], &spec, err);
@@ -386,8 +395,9 @@ enum status registry_page_add(struct registry *registry, const Pmd__Registry *me
         if (!status)
             status = registry_add(registry, &spec, &id, err);
         if (!status && id != message->first + i)
-            status = error_set(err, STATUS_INVALID_ARGUMENT, "registry page: '%s' has id %u and %zu",
-                               spec.name, id, message->first + i);
+            status = error_set(err, STATUS_INVALID_ARGUMENT,
+                               "registry page: '%s' has id %u and %zu", spec.name, id,
+                               message->first + i);
         if (status)
             return status;
     }
