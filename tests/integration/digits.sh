@@ -54,6 +54,7 @@ worker_pid=()
 rank() {
     local number=$1
     shift
+    rm -f "$work/out-$number" "$work/err-$number" # who waits for a line in them means this process
     PARAMD_RANK=$number env --default-signal=INT "$worker" --coordinator "$address" "$@" \
         >"$work/out-$number" 2>"$work/err-$number" </dev/null &
     worker_pid[number]=$!
@@ -83,9 +84,15 @@ run_cluster() {
     stop_cluster
 }
 
+# Ends the servers; how each one ended is added to the file server-ends: 0 or 143 in order, 4 after a job that was given up.
 stop_cluster() {
-    local pid
+    local pid status
     for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null; done
-    for pid in "${servers[@]}"; do wait "$pid" 2>/dev/null; done
+    for pid in "${servers[@]}"; do
+        eventually 20 eval "! kill -0 $pid 2>/dev/null" || kill -s KILL "$pid"
+        wait "$pid" 2>/dev/null
+        status=$?
+        echo "$status" >>"$work/server-ends"
+    done
     servers=()
 }

@@ -115,10 +115,11 @@ fi
 # ---- interrupted ----
 
 for signal in INT TERM; do
+    rm -f "$work/out"
     env --default-signal=INT "$worker" "${digits[@]}" --epochs 1000000 >"$work/out" 2>"$work/err" </dev/null &
     pid=$!
     started+=("$pid")
-    eventually 20 printed 'Epoch 3/'
+    eventually 20 grep -qsF 'Epoch 3/' "$work/out"
     kill -s "$signal" "$pid"
     eventually 5 eval "! kill -0 $pid 2>/dev/null"
     wait "$pid"

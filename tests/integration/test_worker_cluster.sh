@@ -75,7 +75,7 @@ for victim in 1 0; do
     cluster 2 2
     rank 0 "${long[@]}" --history "$work/history.csv" --save "$work/again.st"
     rank 1 "${long[@]}"
-    eventually 30 grep -q 'Epoch 5/' "$work/out-0"
+    eventually 30 grep -qs 'Epoch 5/' "$work/out-0"
     kill -s STOP "${worker_pid[0]}" "${worker_pid[1]}"
     kill -s KILL "${worker_pid[victim]}"
     wait "${worker_pid[victim]}" 2>/dev/null
@@ -101,7 +101,7 @@ endless=("${digits[@]}" --scale standard --epochs 1000000)
 cluster 2 2 --restart-timeout 500ms
 rank 0 "${endless[@]}"
 rank 1 "${endless[@]}"
-eventually 30 grep -q 'Epoch 3/' "$work/out-0"
+eventually 30 grep -qs 'Epoch 3/' "$work/out-0"
 kill -s KILL "${worker_pid[1]}"
 ended 0
 [ "$code" = 4 ] && one_message && said 'worker 1'
@@ -110,8 +110,10 @@ stop_cluster
 
 cluster 2 1 --dead-timeout 1s
 rank 0 "${endless[@]}"
-eventually 30 grep -q 'Epoch 3/' "$work/out-0"
+eventually 30 grep -qs 'Epoch 3/' "$work/out-0"
 kill -s KILL "${servers[1]}"
+wait "${servers[1]}" 2>/dev/null
+unset 'servers[1]'
 ended 0
 [ "$code" = 4 ] && one_message && said 'server 1'
 report 'a server that is lost: exit code 4'
@@ -120,12 +122,11 @@ stop_cluster
 cluster 1 2
 rank 0 "${endless[@]}"
 rank 1 "${endless[@]}"
-eventually 30 grep -q 'Epoch 3/' "$work/out-0"
+eventually 30 grep -qs 'Epoch 3/' "$work/out-0"
 older=${worker_pid[1]}
 rank 1 "${endless[@]}"
 newer=${worker_pid[1]}
 worker_pid[1]=$older
-cp "$work/err-1" "$work/err"
 eventually 30 eval "! kill -0 $older 2>/dev/null"
 wait "$older"
 [ $? = 5 ]
@@ -173,5 +174,9 @@ ended 0
 [ "$code" = 3 ] && one_message && said 'worker'
 report 'a worker that never comes: exit code 3'
 stop_cluster
+
+ends=$(sort -n "$work/server-ends" | uniq | tr '\n' ' ')
+! grep -qvxE '0|143|3|4' "$work/server-ends"
+report "every server ended in order (exit codes $ends)"
 
 finish
