@@ -2,6 +2,7 @@
  * README.md says how to read it. */
 #include "tests/bench/bench.h"
 
+#include "common/base/exit_code.h"
 #include "common/base/options.h"
 #include "common/tensor/blas.h"
 #include "tests/bench/load.h"
@@ -16,10 +17,17 @@
 
 enum { TEMP_DIR_DEPTH = 4 };
 
+volatile sig_atomic_t bench_signal;
+
 struct settings {
     const char *json, *only;
     bool quick, samples;
 };
+
+static void on_signal(int number)
+{
+    bench_signal = number;
+}
 
 static bool find_paramd(struct bench *bench)
 {
@@ -124,6 +132,8 @@ int main(int argc, char **argv)
     if (!options_main(&options, argc, argv, &arguments, &exit_code))
         return exit_code;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
     blas_set_threads(1);
     bench.quick = settings.quick;
     bench.only = settings.only;
@@ -133,7 +143,7 @@ int main(int argc, char **argv)
     bench.pairs_min = 3;
     bench.pairs_max = settings.quick ? 5 : 11;
     if (!find_paramd(&bench) || !make_dir(&bench) || !open_json(&bench, settings.json))
-        return 2;
+        return EXIT_CODE_FAILED;
     double began = now_s();
     machine_print(stdout);
     suite_transfer(&bench);
@@ -142,7 +152,9 @@ int main(int argc, char **argv)
     suite_train(&bench);
     print_end(&bench, now_s() - began);
     bool written = close_json(&bench, settings.json);
-    if (bench.failures == 0)
+    if (bench.failures == 0 || bench_signal)
         nftw(bench.dir, remove_entry, TEMP_DIR_DEPTH, FTW_DEPTH | FTW_PHYS);
-    return bench.failures == 0 && written ? 0 : 1;
+    if (bench_signal)
+        return bench_signal == SIGINT ? EXIT_CODE_SIGINT : EXIT_CODE_SIGTERM;
+    return bench.failures == 0 && written ? EXIT_CODE_DONE : EXIT_CODE_FAILED;
 }

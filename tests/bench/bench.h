@@ -6,9 +6,13 @@
 #include "common/base/error.h"
 #include "tests/bench/subject.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+
+/* SIGINT or SIGTERM has come: nothing more is measured. 0: none. */
+extern volatile sig_atomic_t bench_signal;
 
 struct bench {
     bool quick;
@@ -72,7 +76,7 @@ void bench_rate_row(struct bench *bench, const char *name, const char *unit, dou
                     double floor_amount, const struct comparison *comparison,
                     const char *floor_name);
 /* Lines above a group of rows: what they include. */
-void bench_heading(const struct bench *bench, const char *text);
+void bench_heading(const char *text);
 /* A group of rows could not be measured; the others go on, and the program's exit code is 1. */
 void bench_failed(struct bench *bench, const char *name, const struct error *err);
 

@@ -104,7 +104,9 @@ static enum status take_pairs(struct bench *bench, struct series *ours, struct s
     bool disturbed[PAIRS_MAX];
     unsigned pairs = 0, quiet = 0;
 
-    for (; pairs < bench->pairs_max && (pairs < bench->pairs_min || now_s() < deadline); pairs++) {
+    for (; !bench_signal && pairs < bench->pairs_max &&
+           (pairs < bench->pairs_min || now_s() < deadline);
+         pairs++) {
         struct series *order[2] = {pairs % 2 ? floor : ours, pairs % 2 ? ours : floor};
         bool busy[2];
         for (int i = 0; i < 2; i++) {
@@ -115,6 +117,8 @@ static enum status take_pairs(struct bench *bench, struct series *ours, struct s
         disturbed[pairs] = busy[0] || busy[1];
         quiet += !disturbed[pairs];
     }
+    if (pairs == 0)
+        return error_set(err, STATUS_CANCELLED, "interrupted");
     bool enough = quiet >= QUIET_PAIRS_MIN;
     unsigned kept = 0;
     for (unsigned pair = 0; pair < pairs; pair++) {

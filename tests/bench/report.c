@@ -5,15 +5,17 @@
 
 bool bench_wants(const struct bench *bench, const char *name)
 {
+    if (bench_signal)
+        return false;
     return !bench->only || strstr(name, bench->only) ||
            strncmp(bench->only, name, strlen(name)) == 0;
 }
 
-void bench_heading(const struct bench *bench, const char *text)
+void bench_heading(const char *text)
 {
     printf("\n%s\n", text);
     printf("  %-30s %9s %9s         %6s %5s  %-17s %s\n", "", "ours", "floor", "ratio", "pairs",
-           bench->quick ? "ours, range" : "ours, range", "floor");
+           "ours, range", "floor");
     fflush(stdout);
 }
 
@@ -98,6 +100,8 @@ void bench_rate_row(struct bench *bench, const char *name, const char *unit, dou
 
 void bench_failed(struct bench *bench, const char *name, const struct error *err)
 {
+    if (bench_signal)
+        return;
     printf("  %-30s failed: %s\n", name, err->message);
     fflush(stdout);
     bench->failures++;

@@ -42,6 +42,8 @@ enum status subject_start(struct subject *ret_subject,
     if (pid == 0) {
         struct orders orders = {pair[1], lane};
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
         close(pair[0]);
         body(&orders, context);
         _exit(0);

@@ -182,8 +182,7 @@ static void fan_in(struct bench *bench, unsigned workers)
 void suite_cluster(struct bench *bench)
 {
     if (bench_wants(bench, "start_up/") || bench_wants(bench, "fan_in/"))
-        bench_heading(bench,
-                      "start_up: from the first fork until every worker's ps_start has returned.\n"
+        bench_heading("start_up: from the first fork until every worker's ps_start has returned.\n"
                       "fan_in: all workers push 16 MiB into one server, until the step is "
                       "committed (sum and SGD included).");
     start_up(bench, 1, 1);

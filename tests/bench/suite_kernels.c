@@ -168,8 +168,8 @@ void suite_kernels(struct bench *bench)
 
     if (!bench_wants(bench, "kernel_"))
         return;
-    bench_heading(bench, "Kernels, one thread, bytes read and written per second; the set is all "
-                         "their arrays together.");
+    bench_heading("Kernels, one thread, bytes read and written per second; the set is all "
+                  "their arrays together.");
     kernels_flush_denormals();
     float *memory = raw_memory(largest);
     if (!memory) {

@@ -73,10 +73,10 @@ void suite_train(struct bench *bench)
 {
     if (!bench_wants(bench, "train_"))
         return;
-    bench_heading(bench, "train: a step (forward, loss, backward, Adam) on made-up data; digits "
-                         "64-64-10, batch 32; mlp 784-256-128-10, batch 128;\n"
-                         "one thread. Through a server: gradients leave during the backward pass, "
-                         "values come during the next forward pass.");
+    bench_heading("train: a step (forward, loss, backward, Adam) on made-up data; digits "
+                  "64-64-10, batch 32; mlp 784-256-128-10, batch 128;\n"
+                  "one thread. Through a server: gradients leave during the backward pass, "
+                  "values come during the next forward pass.");
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
         train(bench, &models[i]);
 }

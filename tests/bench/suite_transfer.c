@@ -218,24 +218,24 @@ void suite_transfer(struct bench *bench)
     static const size_t step_sizes[] = {1 << 20, 16 << 20, 64 << 20};
 
     if (bench_wants(bench, "push/") || bench_wants(bench, "pull/"))
-        bench_heading(bench, "push: from ps_push until the server has acknowledged all bytes; it "
-                             "computes nothing yet.\n"
-                             "pull: from ps_pull until the values are there. One worker, one "
-                             "server; the worker's arrays are not in cache.");
+        bench_heading("push: from ps_push until the server has acknowledged all bytes; it "
+                      "computes nothing yet.\n"
+                      "pull: from ps_pull until the values are there. One worker, one "
+                      "server; the worker's arrays are not in cache.");
     for (int transport = RAW_TCP; transport <= RAW_UNIX; transport++)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
             transfer(bench, (enum raw_transport)transport, sizes[i]);
     if (bench_wants(bench, "step_adam/"))
-        bench_heading(bench, "step_adam: a whole step of one variable: begin, push, Adam on the "
-                             "server, pull of the new values, end.");
+        bench_heading("step_adam: a whole step of one variable: begin, push, Adam on the "
+                      "server, pull of the new values, end.");
     for (int transport = RAW_TCP; transport <= RAW_UNIX; transport++)
         for (size_t i = 0; i < sizeof step_sizes / sizeof step_sizes[0]; i++)
             step(bench, (enum raw_transport)transport, step_sizes[i]);
     if (bench_wants(bench, "push_4KiB/") || bench_wants(bench, "step_1float/") ||
         bench_wants(bench, "barrier/") || bench_wants(bench, "step_100x1KiB/"))
-        bench_heading(bench, "Small messages: both sides sleep in between, each on a core of its "
-                             "own. step_1float: a whole "
-                             "step (SGD) of one number.");
+        bench_heading("Small messages: both sides sleep in between, each on a core of its "
+                      "own. step_1float: a whole "
+                      "step (SGD) of one number.");
     for (int transport = RAW_TCP; transport <= RAW_UNIX; transport++) {
         small(bench, (enum raw_transport)transport, "push_4KiB", 4096, true, WORKER_PUSH);
         small(bench, (enum raw_transport)transport, "step_1float", sizeof(float), false,
