@@ -1,6 +1,7 @@
 /*
- * What the coordinator tells a server: the closed registry, once; then one numbered log of commits, holds, settings and
- * the end, applied in order. An entry that was seen is ignored, so sending again is always safe.
+ * What the coordinator tells a server: the closed registry, once; then one numbered log of commits,
+ * holds, settings and the end, applied in order. An entry that was seen is ignored, so sending
+ * again is always safe.
  */
 #include "common/base/alloc.h"
 #include "common/base/mutant.h"
@@ -12,7 +13,8 @@
 /* A snapshot that nobody has read for so long is let go; readers may then have to ask again. */
 #define HOLD_LEASE_NS ((uint64_t)5000 * 1000000)
 
-static struct store_variable to_store(const struct registry *registry, const struct variable_spec *spec)
+static struct store_variable to_store(const struct registry *registry,
+                                      const struct variable_spec *spec)
 {
     struct store_variable variable = {
         .dtype = spec->dtype,
@@ -42,8 +44,8 @@ static enum status make_optimizers(const struct registry *registry, struct optim
             snprintf(options[k].key, sizeof options[k].key, "%.31s", spec->settings[k].key);
             options[k].value = spec->settings[k].value;
         }
-        enum status status =
-            optimizer_init(&optimizers[i], spec->name, options, spec->setting_count, err);
+        enum status status = optimizer_init(&optimizers[i], spec->name, options,
+                                            spec->setting_count, err);
         if (status)
             return status;
         learning_rates[i] = (double)(float)optimizer_option_value(&optimizers[i], "learning_rate");
@@ -64,9 +66,10 @@ static enum status make_store(struct service *service, struct error *err)
         variables[i] = to_store(registry, &registry->variables[i]);
     enum status status = make_optimizers(registry, optimizers, learning_rates, err);
     if (!status)
-        status = store_init(&service->store, variables, registry->variable_count, optimizers, learning_rates,
-                            registry->optimizer_count, service->server, service->settings.servers,
-                            service->settings.workers, service->settings.staging_bytes, err);
+        status = store_init(&service->store, variables, registry->variable_count, optimizers,
+                            learning_rates, registry->optimizer_count, service->server,
+                            service->settings.servers, service->settings.workers,
+                            service->settings.staging_bytes, err);
     alloc_free(variables);
     if (status)
         return status;
@@ -98,8 +101,8 @@ void service_registry(struct service *service, const struct registry *registry, 
         return;
     service->server = server;
     if (copy_registry(service, registry, &err) || make_store(service, &err)) {
-        service_complain(service, err.status, "server %u cannot hold its share of the model: %s", server,
-                         err.message);
+        service_complain(service, err.status, "server %u cannot hold its share of the model: %s",
+                         server, err.message);
         return;
     }
     service->store_ready = true;
@@ -115,8 +118,12 @@ void service_registry(struct service *service, const struct registry *registry, 
 static enum status hold(struct service *service, uint64_t number, uint64_t step, bool slots,
                         struct error *err)
 {
-    if (!service->store_ready || number == 0 || service->consistency.committed_plus_1 != step + 1)
-        return error_set(err, STATUS_INTERNAL, "snapshot %llu of step %llu: the last committed step is %lld",
+    uint64_t committed_plus_1 = service->consistency.committed_plus_1;
+
+    if (!service->store_ready || number == 0 || committed_plus_1 == 0 ||
+        step != committed_plus_1 - 1)
+        return error_set(err, STATUS_INTERNAL,
+                         "snapshot %llu of step %llu: the last committed step is %lld",
                          (unsigned long long)number, (unsigned long long)step,
                          (long long)service->consistency.committed_plus_1 - 1);
     store_hold(&service->store, number, step, slots);
@@ -135,15 +142,16 @@ void service_expire_hold(struct service *service)
         store_hold_release(&service->store);
 }
 
-static enum status apply_commit(struct service *service, const Pmd__LogEntry *entry, struct error *err)
+static enum status apply_commit(struct service *service, const Pmd__LogEntry *entry,
+                                struct error *err)
 {
     if (!service->store_ready || entry->step != service->consistency.committed_plus_1 ||
         service->prepared_blocks != service->store.block_count)
-        return error_set(err, STATUS_INTERNAL,
-                         "commit of step %llu: this server has committed %lld and prepared %u of %u blocks",
-                         (unsigned long long)entry->step,
-                         (long long)service->consistency.committed_plus_1 - 1, service->prepared_blocks,
-                         service->store.block_count);
+        return error_set(
+            err, STATUS_INTERNAL,
+            "commit of step %llu: this server has committed %lld and prepared %u of %u blocks",
+            (unsigned long long)entry->step, (long long)service->consistency.committed_plus_1 - 1,
+            service->prepared_blocks, service->store.block_count);
     store_commit(&service->store, entry->step);
     consistency_commit(&service->consistency, entry->step);
     service->grant = entry->grant;
@@ -170,11 +178,12 @@ static enum status apply_set(struct service *service, const Pmd__LogEntry *entry
     return STATUS_OK;
 }
 
-static enum status apply_finish(struct service *service, const Pmd__LogEntry *entry, struct error *err)
+static enum status apply_finish(struct service *service, const Pmd__LogEntry *entry,
+                                struct error *err)
 {
     if (entry->rank >= service->settings.workers)
-        return error_set(err, STATUS_INTERNAL, "finish of rank %u: there are %u workers", entry->rank,
-                         service->settings.workers);
+        return error_set(err, STATUS_INTERNAL, "finish of rank %u: there are %u workers",
+                         entry->rank, service->settings.workers);
     consistency_finish(&service->consistency, entry->rank, entry->step);
     service->progress = true;
     push_advance_all(service);

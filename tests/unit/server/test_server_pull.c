@@ -542,6 +542,33 @@ static void test_log_that_makes_no_sense(void **state)
     site_init(&site, 1);
 }
 
+/* "The step before version 0" is none, though its number plus one is what is committed. */
+static void test_hold_before_version_0(void **state)
+{
+    Pmd__VariableSpec spec = PMD__VARIABLE_SPEC__INIT;
+    Pmd__VariableSpec *specs[] = {&spec};
+    Pmd__Registry page = PMD__REGISTRY__INIT;
+    Pmd__LogEntry entry = PMD__LOG_ENTRY__INIT;
+    struct fake_link *up;
+
+    (void)state;
+    other_server(&up);
+    spec.name = "a";
+    spec.dtype = PMD__DATA_TYPE__DATA_TYPE_FLOAT32;
+    spec.initializer = PMD__INITIALIZER_KIND__INITIALIZER_KIND_ASSIGNED;
+    page.total = page.servers = page.n_variables = 1;
+    page.variables = specs;
+    fake_link_say(up, FRAME_REGISTRY, &page, 0, 0);
+    entry.index = entry.hold = 1;
+    entry.kind = PMD__LOG_KIND__LOG_KIND_HOLD;
+    entry.step = UINT64_MAX;
+    fake_link_say(up, FRAME_LOG_ENTRY, &entry, 0, 0);
+    fake_net_run(&site.net);
+    assert_true(site.server.service.store_ready);
+    const Pmd__Complaint *complaint = HEARD(up, Complaint, COMPLAINT);
+    assert_non_null(strstr(complaint->message, "the last committed step is -1"));
+}
+
 static void test_welcome_that_makes_no_sense(void **state)
 {
     struct server_settings settings = site_settings(0);
@@ -702,6 +729,7 @@ int main(void)
         SERVER(test_settings_out_of_bounds),
         SERVER(test_other_server_has_no_place_before_its_welcome),
         SERVER(test_log_that_makes_no_sense),
+        SERVER(test_hold_before_version_0),
         SERVER(test_welcome_that_makes_no_sense),
         SERVER(test_second_welcome_that_makes_no_sense),
         SERVER(test_frame_with_a_payload_from_the_coordinator),
