@@ -591,7 +591,7 @@ static void say_raw(struct run *run, struct fake_link *link)
 }
 
 /* A rank does its part of a step as it should: so the tape gets far with few bytes. */
-static void whole_step(struct run *run, uint32_t rank, bool rows)
+static void whole_step(struct run *run, uint32_t rank, bool rows, bool pulls)
 {
     struct fake_link *control = live(run, (uint8_t)(2 * rank));
     struct fake_link *bulk = live(run, (uint8_t)(2 * rank + 1));
@@ -632,6 +632,13 @@ static void whole_step(struct run *run, uint32_t rank, bool rows)
             memset(payload, 0, 8); /* row 0 */
         }
         fake_link_say_payload(bulk, FRAME_PUSH, &push, ++run->request, 0, payload, bytes);
+        Pmd__Pull pull = PMD__PULL__INIT;
+        pull.step = step;
+        pull.n_variable = pull.n_block = 1;
+        pull.variable = &block->variable;
+        pull.block = &block->number;
+        if (pulls)
+            fake_link_say(bulk, FRAME_PULL, &pull, ++run->request, 0);
     }
     if (step == 0)
         return;
@@ -689,7 +696,7 @@ static void prelude(struct run *run)
             fake_link_say(link, FRAME_START, &start, ++run->request, 0);
     }
     fake_net_run(&run->net);
-    whole_step(run, 0, false);
+    whole_step(run, 0, false, false);
     fake_net_run(&run->net);
 }
 
@@ -703,7 +710,7 @@ static void operation(struct run *run)
     if (what < 2)
         connect_as(run, place);
     else if (what < 4)
-        whole_step(run, place % 2, place & 16);
+        whole_step(run, place % 2, place & 16, !(place & 32));
     else if (what == 4 && place < 200)
         fake_net_advance(&run->net, pauses_ms[place % 4]);
     else if (what == 4 && place % 8 < 7)
