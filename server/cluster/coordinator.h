@@ -59,10 +59,14 @@ struct step_report {
     struct metric_list metrics;
 };
 
+/* Processes that lost a rank to another and are remembered: a hello of theirs may still be under way. */
+enum { WORKER_FORMER_MAX = 8 };
+
 struct coordinator_worker {
     struct member *member;    /* NULL: not connected */
     bool known;               /* somebody has had this rank */
     uint64_t process;
+    uint64_t former[WORKER_FORMER_MAX]; /* processes before this one; [number % WORKER_FORMER_MAX], 0: none */
     uint64_t incarnation;
     uint64_t connection;      /* highest of this incarnation */
     bool started;

@@ -114,7 +114,6 @@ static enum status choose_rank(const struct coordinator *coordinator, const Pmd_
 {
     uint32_t workers = coordinator->settings.workers;
     uint32_t lost = workers;
-    uint32_t finished = workers;
 
     if (hello->rank_plus_1 > workers)
         return error_set(err, STATUS_INVALID_ARGUMENT, "rank %u: this job has ranks 0 to %u",
@@ -137,11 +136,7 @@ static enum status choose_rank(const struct coordinator *coordinator, const Pmd_
         }
         if (!worker->member && !is_through(coordinator, worker) && lost == workers)
             lost = rank;
-        if (!worker->member && is_through(coordinator, worker) && finished == workers)
-            finished = rank;
     }
-    if (lost == workers)
-        lost = finished; /* started again although it was through: it is told so, and ends well */
     if (lost == workers)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u ranks are taken", workers);
     *ret_rank = lost;
@@ -160,6 +155,24 @@ static void drop_uncommitted_ends(struct coordinator *coordinator, struct coordi
         worker->clock = committed;
 }
 
+/*
+ * Did this process hold a rank that another one holds now? Its first hello, which names no incarnation, may come after
+ * those that replaced it: it would fence the newer process.
+ */
+static bool was_replaced(const struct coordinator *coordinator, uint64_t process, uint32_t *ret_rank)
+{
+    for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
+        const struct coordinator_worker *worker = &coordinator->workers[rank];
+        for (int i = 0; i < WORKER_FORMER_MAX && process != 0; i++) {
+            if (worker->former[i] != process || worker->process == process)
+                continue;
+            *ret_rank = rank;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Takes the rank for this process and connection; who held it before is fenced, or replaced if it is the same process. */
 static enum status claim_rank(struct coordinator *coordinator, struct link *link, const Pmd__Hello *hello,
                               uint32_t rank, struct member **ret_member, struct error *err)
@@ -176,6 +189,7 @@ static enum status claim_rank(struct coordinator *coordinator, struct link *link
     if (!member)
         return error_no_memory(err, "a member");
     if (!same) {
+        worker->former[worker->incarnation % WORKER_FORMER_MAX] = worker->process;
         worker->incarnation++;
         worker->process = hello->process;
         worker->started = false;
@@ -255,6 +269,9 @@ static enum status hello_worker(struct coordinator *coordinator, struct link *li
 {
     uint32_t rank = 0;
     struct member *member = NULL;
+
+    if (was_replaced(coordinator, hello->process, &rank) && !MUTANT(NO_FENCE))
+        return fence(coordinator, link, rank, err);
     enum status status = choose_rank(coordinator, hello, &rank, err);
 
     if (!status)
