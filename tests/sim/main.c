@@ -48,17 +48,18 @@ static void print_totals(const struct sim_totals *t, double elapsed)
     printf("%" PRIu64 " seeds, %" PRIu64 " committed steps, %" PRIu64 " events in %.1f s (%.1f seeds/s)\n", t->seeds,
            t->steps, t->events, elapsed, (double)t->seeds / elapsed);
     printf("  faults     %" PRIu64 " worker crashes, %" PRIu64 " resets, %" PRIu64 " worker freezes (%" PRIu64
-           " with a successor), %" PRIu64 " server freezes, %" PRIu64 " blackouts, %" PRIu64 " failed sends\n",
-           t->crashes, t->resets, t->freezes, t->zombies, t->server_freezes, t->blackouts, t->send_failures);
+           " with a successor), %" PRIu64 " server freezes, %" PRIu64 " reader freezes, %" PRIu64 " blackouts, %" PRIu64 " failed sends\n",
+           t->crashes, t->resets, t->freezes, t->zombies, t->server_freezes, t->reader_freezes, t->blackouts,
+           t->send_failures);
     printf("  frames     %" PRIu64 " delivered, %" PRIu64 " dropped, %" PRIu64 " cut in the middle, %" PRIu64
            " doubled, %" PRIu64 " left in the socket, %" PRIu64 " refused\n",
            t->frames, t->dropped, t->partial, t->doubled, t->waits, t->refused);
     printf("  workers    %" PRIu64 " pushes, %" PRIu64 " blocks answered as duplicates, %" PRIu64 " pulls (%" PRIu64
-           " given up), %" PRIu64 " processes fenced\n",
-           t->pushes, t->duplicates, t->pulls, t->expired, t->fenced);
+           " given up), %" PRIu64 " of the latest, %" PRIu64 " processes fenced\n",
+           t->pushes, t->duplicates, t->pulls, t->expired, t->latest, t->fenced);
     printf("  readers    %" PRIu64 " snapshots read (%" PRIu64 " with slots, %" PRIu64 " by digest), %" PRIu64
-           " gone, %" PRIu64 " changes of the learning rate\n",
-           t->snapshots, t->slot_reads, t->digests, t->gone, t->rate_changes);
+           " gone, %" PRIu64 " changes of the learning rate; blocks starved by readers in %" PRIu64 " events\n",
+           t->snapshots, t->slot_reads, t->digests, t->gone, t->rate_changes, t->starved);
     printf("  seeds with a crash %" PRIu64 ", with drops %" PRIu64 ", with doubles %" PRIu64 "; %" PRIu64
            " seeds run twice, with the same events\n",
            t->seeds_with_crash, t->seeds_with_drop, t->seeds_with_double, t->repeated);

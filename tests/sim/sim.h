@@ -177,7 +177,7 @@ struct sim_plan {
     size_t bytes; /* of all variables, each aligned to 64 */
     struct sim_optimizer optimizers[SIM_OPTIMIZERS_MAX];
     uint32_t optimizer_count;
-    bool barriers, payload_hash, explicit_ranks, zeros, slow_network, sets, dense_only;
+    bool barriers, payload_hash, explicit_ranks, zeros, sets, leaves;
     uint64_t staging_bytes;
     uint64_t window_bytes;
     uint64_t fault_mean_ns;
@@ -236,9 +236,9 @@ void oracle_compare(struct sim *sim, const char *check, const char *who, uint64_
 /* ---- the whole ---- */
 
 struct sim_totals {
-    uint64_t seeds, steps, events, crashes, zombies, fenced, resets, freezes, blackouts, server_freezes;
+    uint64_t seeds, steps, events, crashes, zombies, fenced, resets, freezes, blackouts, server_freezes, reader_freezes;
     uint64_t duplicates, doubled, dropped, partial, waits, snapshots, slot_reads, digests, gone, rate_changes, expired,
-        pulls, pushes, frames, refused, repeated, send_failures;
+        latest, starved, pulls, pushes, frames, refused, repeated, send_failures;
     uint64_t seeds_with_crash, seeds_with_drop, seeds_with_double;
 };
 
@@ -330,6 +330,9 @@ void check_init(struct sim *sim);
 void check_release(struct sim *sim);
 void check_server(struct sim_process *process);
 void check_hello(struct sim_process *server, struct sim_process *peer, const uint8_t *header, size_t header_bytes);
+/* The bytes of a rank's push are on the servers, or are in a version already. */
+void check_push_arrived(struct sim *sim, const struct sim_process *process, uint32_t variable, uint32_t rank,
+                        uint64_t step);
 bool check_superseded(struct sim *sim, const struct sim_process *process);
 void check_on_commit(void *context, uint64_t step);
 uint64_t check_duplicates(const struct sim *sim);

@@ -23,6 +23,7 @@ struct sim_check {
     /* Of each rank at the coordinator: its incarnation, and the process that claimed it. */
     uint64_t incarnations[SIM_WORKERS_MAX];
     uint64_t holders[SIM_WORKERS_MAX];
+    uint64_t held[SIM_WORKERS_MAX][SIM_PROCESSES_MAX / 64]; /* who ever did, as bits */
 };
 
 void check_init(struct sim *sim)
@@ -101,8 +102,8 @@ static void check_coordinator(struct sim *sim, struct coordinator *coordinator)
 }
 
 /*
- * peer: the process that has just said hello. One that was told an incarnation before has lost its rank for good when
- * another process claims it; of two that were told none, the coordinator cannot know which is newer.
+ * peer: the process that has just said hello. One that lost its rank to another never gets it back, whatever its hello
+ * says and whenever it comes.
  */
 static void check_claims(struct sim *sim, struct sim_process *peer, uint64_t incarnation)
 {
@@ -112,12 +113,14 @@ static void check_claims(struct sim *sim, struct sim_process *peer, uint64_t inc
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
         if (coordinator->workers[rank].incarnation == check->incarnations[rank])
             continue;
-        if (incarnation != 0)
+        uint64_t *held = &check->held[rank][peer->number / 64];
+        if (incarnation != 0 || *held >> peer->number % 64 & 1)
             sim_fail(sim, "fence", "rank %u goes from process %llu to process %llu (%s), which had incarnation %llu",
                      rank, (unsigned long long)check->holders[rank], (unsigned long long)peer->number, peer->name,
                      (unsigned long long)incarnation);
         check->incarnations[rank] = coordinator->workers[rank].incarnation;
         check->holders[rank] = peer->number;
+        *held |= (uint64_t)1 << peer->number % 64;
         sim_trace(sim, "rank %u is %s's, incarnation %llu", rank, peer->name,
                   (unsigned long long)check->incarnations[rank]);
     }
@@ -150,9 +153,26 @@ void check_hello(struct sim_process *server, struct sim_process *peer, const uin
 
 bool check_superseded(struct sim *sim, const struct sim_process *process)
 {
-    uint32_t rank = worker_rank_plus_1(process) - 1;
+    for (uint32_t rank = 0; rank < sim->plan.workers; rank++) {
+        if (sim->check->held[rank][process->number / 64] >> process->number % 64 & 1)
+            return sim->check->holders[rank] != process->number;
+    }
+    return false;
+}
 
-    return rank < sim->plan.workers && sim->check->holders[rank] != process->number;
+void check_push_arrived(struct sim *sim, const struct sim_process *process, uint32_t variable, uint32_t rank, uint64_t step)
+{
+    for (uint32_t s = 0; s < sim->plan.servers; s++) {
+        struct store *store = &sim->servers[s]->server->service.store;
+        for (uint32_t i = 0; i < store->block_count; i++) {
+            const struct block *block = &store->blocks[i];
+            uint8_t state = store_staged(store, block, step, rank)->state;
+            if (block->variable == variable && block->version < step &&
+                (state == STAGED_EMPTY || state == STAGED_RECEIVING))
+                sim_fail(sim, "staged", "%s: block %u of variable %u, step %llu, is said to be on %s, and is not",
+                         process->name, block->number, variable, (unsigned long long)step, sim->servers[s]->name);
+        }
+    }
 }
 
 /* ---- every event ---- */
@@ -171,6 +191,7 @@ void check_server(struct sim_process *process)
         if (server->coordinator.state == JOB_ENDED)
             sim_fail(sim, "job-lives", "the job ended: %s", server->coordinator.end_message);
     }
+    sim->totals.starved += server->service.starved_count > 0;
     if (server->ended)
         sim_fail(sim, "server-lives", "%s ended: %s", process->name, server->end_message);
 }

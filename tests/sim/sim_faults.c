@@ -22,6 +22,14 @@ void faults_restart_worker(struct sim *sim, uint32_t slot, uint64_t delay_ns, ui
     sim_push_event(sim, sim->now_ns + delay_ns, EVENT_START, NULL, (uint64_t)slot << 32 | rank_plus_1);
 }
 
+/* How long something lasts: mostly short, sometimes long, but never so that a cluster cannot form in its time. */
+static uint64_t lasts(struct sim *sim, uint64_t short_per_mille, uint64_t short_ns, uint64_t long_ns)
+{
+    uint64_t for_ns = sim_chance(sim, short_per_mille) ? sim_below(sim, short_ns) : sim_below(sim, long_ns);
+
+    return sim_coordinator(sim)->committed_plus_1 == 0 && for_ns > SIM_S ? SIM_S : for_ns;
+}
+
 static struct sim_process *random_worker(struct sim *sim)
 {
     struct sim_process *process = sim->workers[sim_below(sim, sim->plan.workers)];
@@ -42,7 +50,7 @@ static void crash(struct sim *sim)
     if (!process)
         return;
     uint32_t rank_plus_1 = rank_for_restart(sim, process);
-    uint64_t delay = sim_chance(sim, 800) ? sim_below(sim, 100 * SIM_MS) : sim_below(sim, 4 * SIM_S);
+    uint64_t delay = lasts(sim, 800, 100 * SIM_MS, 4 * SIM_S);
     bool silent = sim_chance(sim, 150);
     sim_trace(sim, "%s crashes%s", process->name, silent ? " without a word" : "");
     sim_note(sim, 2000, process->number, 0);
@@ -65,7 +73,7 @@ static void freeze_worker(struct sim *sim)
     if (!process || sim_frozen(process))
         return;
     sim->totals.freezes++;
-    freeze(sim, process, sim_chance(sim, 900) ? sim_below(sim, 600 * SIM_MS) : sim_below(sim, 16 * SIM_S));
+    freeze(sim, process, lasts(sim, 900, 600 * SIM_MS, 16 * SIM_S));
     if (!sim_chance(sim, 300) || worker_rank_plus_1(process) == 0)
         return;
     /* Somebody takes it for dead and starts another: when it wakes there are two. */
@@ -81,7 +89,7 @@ static void freeze_server(struct sim *sim)
     if (sim_frozen(process))
         return;
     sim->totals.server_freezes++;
-    freeze(sim, process, sim_chance(sim, 950) ? sim_below(sim, 400 * SIM_MS) : sim_below(sim, 5 * SIM_S));
+    freeze(sim, process, lasts(sim, 950, 400 * SIM_MS, 5 * SIM_S));
 }
 
 static void reset(struct sim *sim)
@@ -102,13 +110,24 @@ static void blackout(struct sim *sim)
 
     if (!end)
         return;
-    uint64_t for_ns = sim_chance(sim, 900) ? sim_below(sim, 300 * SIM_MS) : sim_below(sim, 8 * SIM_S);
+    uint64_t for_ns = lasts(sim, 900, 300 * SIM_MS, 8 * SIM_S);
     sim_trace(sim, "%s hears nothing from %s for %.3f s", end->process->name, end->peer->process->name,
               (double)for_ns / 1e9);
     sim->totals.blackouts++;
     end->muted_until_ns = sim->now_ns + for_ns;
     if (sim_chance(sim, 500))
         sim_push_event(sim, sim->now_ns + for_ns, EVENT_CLOSED, end, 0);
+}
+
+/* A reader that stops reading: its server keeps what is still to be written, also when newer versions come. */
+static void freeze_reader(struct sim *sim)
+{
+    struct sim_process *process = sim->readers[sim_below(sim, sim->plan.readers)];
+
+    if (!process || sim_frozen(process))
+        return;
+    sim->totals.reader_freezes++;
+    freeze(sim, process, lasts(sim, 700, 300 * SIM_MS, 8 * SIM_S));
 }
 
 /* A link that is written to slowly keeps references to what is still to be written. */
@@ -133,8 +152,10 @@ static void one_fault(struct sim *sim)
         freeze_worker(sim);
     else if (dice < 72)
         freeze_server(sim);
-    else if (dice < 82)
+    else if (dice < 80)
         blackout(sim);
+    else if (dice < 88)
+        freeze_reader(sim);
     else
         slow_link(sim);
 }

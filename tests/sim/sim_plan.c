@@ -109,6 +109,20 @@ static void make_cluster(struct sim_plan *plan)
     plan->barriers = !early && choose(plan, "barriers", 2);
 }
 
+/* Small pools make pushes wait in their sockets; but every frame alone fits, without the reserve. */
+static void choose_staging(struct sim_plan *plan)
+{
+    uint64_t frame_bytes = 0;
+
+    for (uint32_t v = 0; v < plan->variable_count; v++) {
+        size_t bytes = plan->variables[v].bytes;
+        frame_bytes += bytes > LIMIT_PAYLOAD_BYTES / 4 ? (uint64_t)LIMIT_PAYLOAD_BYTES : buf_class_bytes(bytes);
+    }
+    plan->staging_bytes = frame_bytes + choose(plan, "staging bytes", frame_bytes / 2);
+    if (choose(plan, "staging", 3) == 0)
+        plan->staging_bytes = 16 * (uint64_t)LIMIT_PAYLOAD_BYTES;
+}
+
 void plan_make(struct sim_plan *ret_plan, uint64_t seed)
 {
     struct sim_plan *plan = ret_plan;
@@ -116,17 +130,18 @@ void plan_make(struct sim_plan *ret_plan, uint64_t seed)
     *plan = (struct sim_plan){.seed = seed};
     make_cluster(plan);
     make_optimizers(plan);
-    plan->variable_count = 5 + (uint32_t)choose(plan, "variables", SIM_VARIABLES_MAX - 5);
+    /* With one or two variables there are servers without a block. */
+    plan->variable_count = choose(plan, "few", 10) == 0
+                               ? 1 + (uint32_t)choose(plan, "variables", 2)
+                               : 5 + (uint32_t)choose(plan, "variables", SIM_VARIABLES_MAX - 5);
     for (uint32_t v = 0; v < plan->variable_count; v++)
         make_variable(plan, v);
     plan->payload_hash = choose(plan, "hash", 2);
     plan->explicit_ranks = choose(plan, "ranks", 3) > 0;
     plan->zeros = choose(plan, "zeros", 3) > 0;
+    plan->leaves = choose(plan, "leaves", 2);
     plan->sets = choose(plan, "sets", 4) > 0;
-    /* Small pools make pushes wait in their sockets. A frame must fit without the reserve. */
-    plan->staging_bytes = choose(plan, "staging", 3) == 0 ? 1024 * 1024 : 8192 + choose(plan, "staging bytes", 8192);
-    if (plan->bytes > 200000)
-        plan->staging_bytes = 1024 * 1024;
+    choose_staging(plan);
     plan->window_bytes = (uint64_t)256 << choose(plan, "window", 12);
     plan->fault_mean_ns = (30 + choose(plan, "faults", 120)) * SIM_MS;
     plan->compute_max_ns = (1 + choose(plan, "compute", 8)) * SIM_MS;

@@ -44,7 +44,8 @@ struct sim_worker {
     ps_handle requests[SIM_VARIABLES_MAX + SIM_OPTIMIZERS_MAX];
     size_t request_count;
     uint32_t ids[SIM_VARIABLES_MAX];
-    bool created;
+    bool created; /* ids are known */
+    bool closing;
     uint64_t step;  /* at work, or the next one */
     uint64_t first; /* the first step of this process */
     uint32_t at;    /* the variable at work */
@@ -58,6 +59,9 @@ struct sim_worker {
     bool pull_expires[SIM_VARIABLES_MAX], scribbled[SIM_VARIABLES_MAX], have[SIM_VARIABLES_MAX];
     uint64_t expire_ns[SIM_VARIABLES_MAX];
     uint64_t totals_seen; /* steps up to this one are checked */
+    ps_handle latest;     /* of a rank that has finished and looks on */
+    uint32_t latest_of;
+    uint64_t latest_from, latest_ns;
     bool finish_asked;
 };
 
@@ -119,6 +123,20 @@ static void check_pushes(struct sim_worker *worker)
             pushed->handle = 0;
         }
     }
+}
+
+/* A push that is said to be staged is on its servers, whole. */
+static void check_staged(struct sim_worker *worker)
+{
+    struct sim *sim = sim_of(worker);
+    uint32_t v = (uint32_t)sim_below(sim, plan_of(worker)->variable_count);
+    const struct pushed *pushed = &worker->pushes[sim_below(sim, 2)][v];
+
+    if (!pushed->handle || pushed->handle == PS_LATEST || pushed->step == 0 ||
+        plan_action(plan_of(worker), v, core_rank(worker->core), pushed->step) == ACTION_NONE ||
+        !core_staged(worker->core, pushed->handle))
+        return;
+    check_push_arrived(sim, worker->process, worker->ids[v], core_rank(worker->core), pushed->step);
 }
 
 static bool pushes_pending(const struct sim_worker *worker, uint32_t parity)
@@ -238,6 +256,51 @@ static bool pulls_pending(const struct sim_worker *worker)
             return true;
     }
     return false;
+}
+
+/* ---- after the end ---- */
+
+/* The newest values, whatever their step: all of one, and not older than what was committed when they were asked for. */
+static void check_latest(struct sim_worker *worker, enum status status, const struct error *err)
+{
+    struct sim *sim = sim_of(worker);
+    const struct sim_variable *variable = &plan_of(worker)->variables[worker->latest_of];
+    const uint8_t *values = part(worker, worker->values, worker->latest_of);
+
+    must_ok(worker, "pull of the latest", status, err);
+    worker->latest = 0;
+    worker->latest_ns = sim->now_ns + sim_below(sim, 100 * SIM_MS);
+    sim->totals.latest++;
+    for (uint64_t step = worker->latest_from; step <= sim_coordinator(sim)->committed_plus_1; step++) {
+        if (step <= plan_of(worker)->steps &&
+            memcmp(oracle_version(sim, step)->values + variable->offset, values, variable->bytes) == 0)
+            return;
+    }
+    sim_fail(sim, "latest-bytes", "%s: the latest values of '%s' are of no step from %llu on", worker->process->name,
+             variable->name, (unsigned long long)worker->latest_from);
+}
+
+/* Reads go on after finish. Returns when it wants to be called again. */
+static uint64_t look_on(struct sim_worker *worker)
+{
+    struct sim *sim = sim_of(worker);
+    enum status status;
+    struct error err = {0};
+
+    if (worker->latest && core_done(worker->core, worker->latest, &status, NULL, &err))
+        check_latest(worker, status, &err);
+    if (worker->latest || !sim->faults_on)
+        return SIM_NEVER;
+    if (sim->now_ns < worker->latest_ns)
+        return worker->latest_ns;
+    worker->latest_of = (uint32_t)sim_below(sim, plan_of(worker)->variable_count);
+    worker->latest_from = core_commit_plus_1(worker->core) - 1;
+    must_ok(worker, "pull of the latest",
+            core_pull(worker->core, worker->ids[worker->latest_of], PS_LATEST,
+                      part(worker, worker->values, worker->latest_of), &worker->latest, &err),
+            &err);
+    core_flush(worker->core);
+    return SIM_NEVER;
 }
 
 /* ---- totals ---- */
@@ -594,6 +657,7 @@ static bool move(struct sim_worker *worker)
     case PHASE_CREATE:
         if (!requests_done(worker))
             return false;
+        worker->created = true;
         worker->request_count = 1;
         must_ok(worker, "start", core_start(worker->core, &worker->requests[0], &err), &err);
         worker->phase = PHASE_START;
@@ -685,8 +749,30 @@ static void client_ended(struct sim_worker *worker, const struct error *why, int
     sim_trace(sim, "%s ends: %s", process->name, why->message);
     sim->totals.fenced += exit_code == EXIT_CODE_FENCED;
     net_process_gone(process, false);
-    if (sim->workers[process->slot] == process)
-        faults_restart_worker(sim, process->slot, 20 * SIM_MS + sim_below(sim, SIM_S), 0);
+    if (sim->workers[process->slot] != process)
+        return;
+    /* Who finds no free rank starts that of somebody who is not through. */
+    uint32_t rank_plus_1 = 0;
+    for (uint32_t rank = 0; rank < sim->plan.workers && why->status == STATUS_RESOURCE_EXHAUSTED; rank++)
+        rank_plus_1 = sim->done_ranks >> rank & 1 ? rank_plus_1 : rank + 1;
+    faults_restart_worker(sim, process->slot, 20 * SIM_MS + sim_below(sim, SIM_S), rank_plus_1);
+}
+
+/* A program that is through looks on for a while, or closes its client and ends. */
+static uint64_t leave(struct sim_worker *worker)
+{
+    struct sim_process *process = worker->process;
+
+    if (!plan_of(worker)->leaves)
+        return worker->created ? look_on(worker) : SIM_NEVER;
+    if (!worker->closing)
+        core_close(worker->core);
+    worker->closing = true;
+    if (!core_closed(worker->core))
+        return SIM_NEVER;
+    sim_trace(sim_of(worker), "%s exits", process->name);
+    net_process_gone(process, false);
+    return SIM_NEVER;
 }
 
 static uint64_t program(struct sim_process *process)
@@ -696,6 +782,8 @@ static uint64_t program(struct sim_process *process)
     struct error why;
     int exit_code;
 
+    if (worker->closing)
+        return leave(worker);
     if (core_ended(worker->core, &why, &exit_code)) {
         client_ended(worker, &why, exit_code);
         return SIM_NEVER;
@@ -705,10 +793,14 @@ static uint64_t program(struct sim_process *process)
         check_pushes(worker);
         wake = check_pulls(worker);
         check_totals(worker);
+        if (sim_chance(sim, 100))
+            check_staged(worker);
     }
     while (sim->now_ns >= worker->wait_until_ns && move(worker))
         continue;
     core_flush(worker->core);
+    if (worker->phase == PHASE_DONE)
+        return leave(worker);
     if (worker->wait_until_ns > sim->now_ns && worker->wait_until_ns < wake)
         wake = worker->wait_until_ns;
     return wake;
