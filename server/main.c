@@ -215,6 +215,7 @@ static enum status check_config(struct config *config, bool servers_given, struc
     return STATUS_OK;
 }
 
+/* ret_address: of the first listener, with its real port. */
 static enum status listen_all(const struct config *config, char *ret_address, bool *ret_wide,
                               struct error *err)
 {
@@ -231,8 +232,6 @@ static enum status listen_all(const struct config *config, char *ret_address, bo
         if (i == 0)
             snprintf(ret_address, ADDRESS_TEXT_BYTES, "%s", text);
     }
-    if (config->advertise)
-        snprintf(ret_address, ADDRESS_TEXT_BYTES, "%s", config->advertise);
     return STATUS_OK;
 }
 
@@ -307,10 +306,11 @@ static int run(const struct config *config, const struct token *token)
         net_driver_free(driver);
         return EXIT_CODE_WRONG_USE;
     }
+    const char *reached_at = config->advertise ? config->advertise : address;
     snprintf(program, sizeof program, "paramd %s, pid %d", PARAMD_VERSION, (int)getpid());
     struct server_settings settings = {
         .coordinator = config->coordinator,
-        .address = address,
+        .address = reached_at,
         .job = config->job,
         .token = token->bytes,
         .token_bytes = token->count,
@@ -329,15 +329,16 @@ static int run(const struct config *config, const struct token *token)
     };
     status = server_init(&server, &io, &settings, &err);
     if (!status && config->address_file)
-        status = write_address(config->address_file, address, &err);
+        status = write_address(config->address_file, reached_at, &err);
     int exit_code = EXIT_CODE_FAILED;
     if (status) {
         log_error("%s", err.message);
     } else {
         struct link_engine engine = server_engine(&server);
         net_driver_set_engine(driver, &engine);
-        printf("paramd %s listens on %s, kernels %s\n", PARAMD_VERSION, address,
-               kernels_width_name(kernels_width()));
+        printf("paramd %s listens on %s%s%s, kernels %s\n", PARAMD_VERSION, address,
+               config->advertise ? ", is reached at " : "",
+               config->advertise ? config->advertise : "", kernels_width_name(kernels_width()));
         fflush(stdout);
         serve(&server, &io, wide);
         exit_code = finish(&server);
