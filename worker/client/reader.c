@@ -13,7 +13,6 @@
 static enum status prepare(struct reader *reader, const struct reader_options *options,
                            struct error *err)
 {
-    const struct link_engine engine = reader_engine(reader);
     enum status status = STATUS_OK;
 
     if (!options->coordinator || strlen(options->coordinator) > LIMIT_ADDRESS_BYTES ||
@@ -35,24 +34,61 @@ static enum status prepare(struct reader *reader, const struct reader_options *o
     if (!status && (arena_init(&reader->arena, LIMIT_MESSAGE_ARENA_BYTES) ||
                     arena_init(&reader->status_arena, LIMIT_MESSAGE_ARENA_BYTES)))
         status = error_no_memory(err, "a reader's messages");
-    if (!status)
-        status = net_driver_new(NULL, &reader->driver, err);
-    if (status)
-        return status;
-    net_driver_set_engine(reader->driver, &engine);
-    reader->io = net_driver_io(reader->driver);
-    reader->process = reader->io.random(reader->io.context);
-    return STATUS_OK;
+    return status;
 }
 
-enum status reader_connect(const struct reader_options *options, struct reader **ret_reader,
-                           struct error *err)
+enum status reader_new(const struct reader_options *options, struct reader **ret_reader,
+                       struct error *err)
 {
     struct reader *reader = alloc_zero(sizeof *reader);
 
     if (!reader)
         return error_no_memory(err, "a reader");
     enum status status = prepare(reader, options, err);
+    if (status) {
+        reader_close(reader);
+        return status;
+    }
+    *ret_reader = reader;
+    return STATUS_OK;
+}
+
+void reader_set_loop(struct reader *reader, const struct link_io *io,
+                     void (*run_once)(void *loop, uint64_t max_wait_ns), void *loop)
+{
+    reader->io = *io;
+    reader->run_once = run_once;
+    reader->loop = loop;
+    reader->process = io->random(io->context);
+}
+
+static void run_sockets(void *loop, uint64_t max_wait_ns)
+{
+    net_driver_run_once(loop, max_wait_ns);
+}
+
+static enum status make_sockets(struct reader *reader, struct error *err)
+{
+    const struct link_engine engine = reader_engine(reader);
+    enum status status = net_driver_new(NULL, &reader->driver, err);
+
+    if (status)
+        return status;
+    net_driver_set_engine(reader->driver, &engine);
+    const struct link_io io = net_driver_io(reader->driver);
+    reader_set_loop(reader, &io, run_sockets, reader->driver);
+    return STATUS_OK;
+}
+
+enum status reader_connect(const struct reader_options *options, struct reader **ret_reader,
+                           struct error *err)
+{
+    struct reader *reader = NULL;
+    enum status status = reader_new(options, &reader, err);
+
+    if (status)
+        return status;
+    status = make_sockets(reader, err);
     if (!status)
         status = reader_link_up(&reader->control, err);
     if (status) {
@@ -83,10 +119,10 @@ void reader_close(struct reader *reader)
 
 void reader_idle(struct reader *reader, uint32_t ms)
 {
-    uint64_t until = reader_now_ns() + (uint64_t)ms * 1000000;
+    uint64_t until = reader_now_ns(reader) + (uint64_t)ms * 1000000;
 
-    for (uint64_t now = reader_now_ns(); now < until; now = reader_now_ns())
-        net_driver_run_once(reader->driver, until - now);
+    for (uint64_t now = reader_now_ns(reader); now < until; now = reader_now_ns(reader))
+        reader->run_once(reader->loop, until - now);
 }
 
 /* ---- requests ---- */

@@ -2,31 +2,28 @@
 #include "worker/client/reader_state.h"
 
 #include "common/base/alloc.h"
-#include "common/base/clock.h"
 
 #include <stdio.h>
 #include <string.h>
 
-uint64_t reader_now_ns(void)
+uint64_t reader_now_ns(const struct reader *reader)
 {
-    const struct clock clock = clock_machine();
-
-    return clock_now_ns(&clock);
+    return reader->io.now_ns(reader->io.context);
 }
 
 uint64_t reader_deadline(const struct reader *reader)
 {
-    return reader_now_ns() + reader->timeout_ns;
+    return reader_now_ns(reader) + reader->timeout_ns;
 }
 
 bool reader_wait(struct reader *reader, bool (*is_done)(const struct reader *reader),
                  uint64_t deadline_ns)
 {
     while (!is_done(reader)) {
-        uint64_t now = reader_now_ns();
+        uint64_t now = reader_now_ns(reader);
         if (now >= deadline_ns)
             return false;
-        net_driver_run_once(reader->driver, deadline_ns - now);
+        reader->run_once(reader->loop, deadline_ns - now);
     }
     return true;
 }
@@ -80,7 +77,7 @@ bool reader_send(struct reader_link *link, enum frame_type type, const ProtobufC
         return false;
     enum status status = reader->io.send(reader->io.context, link->link, &frame);
     if (link->control)
-        reader->said_ns = reader_now_ns();
+        reader->said_ns = reader_now_ns(reader);
     if (!status)
         return true;
     error_set(&why, status, "cannot queue a %s frame: %s", frame_type_name(type),
@@ -103,14 +100,14 @@ static enum status link_try(struct reader_link *link, uint64_t deadline_ns, stru
     link->why = (struct error){.status = STATUS_UNAVAILABLE, .message = "no answer"};
     if (link->control)
         reader->addresses_known = false;
-    uint64_t now = reader_now_ns();
+    uint64_t now = reader_now_ns(reader);
     uint64_t wait_ms = deadline_ns > now ? (deadline_ns - now) / 1000000 + 1 : 1;
     enum status status = reader->io.connect(reader->io.context, link->address, !link->control,
                                             wait_ms, link, &link->link, err);
     if (status)
         return status;
     while (!settled(reader, link)) {
-        now = reader_now_ns();
+        now = reader_now_ns(reader);
         if (now >= deadline_ns) {
             struct error why;
             error_set(&why, STATUS_DEADLINE_EXCEEDED,
@@ -118,7 +115,7 @@ static enum status link_try(struct reader_link *link, uint64_t deadline_ns, stru
             reader_drop(link, &why);
             break;
         }
-        net_driver_run_once(reader->driver, deadline_ns - now);
+        reader->run_once(reader->loop, deadline_ns - now);
     }
     if (link->link)
         return STATUS_OK;
@@ -130,7 +127,7 @@ enum status reader_link_up(struct reader_link *link, struct error *err)
 {
     struct reader *reader = link->reader;
     uint64_t deadline = reader_deadline(reader);
-    uint64_t patience = reader_now_ns() + reader->connect_ns;
+    uint64_t patience = reader_now_ns(reader) + reader->connect_ns;
     char name[LIMIT_ADDRESS_BYTES + 32];
 
     if (reader->end.status) {
@@ -143,7 +140,8 @@ enum status reader_link_up(struct reader_link *link, struct error *err)
         enum status status = link_try(link, deadline, err);
         if (!status)
             return STATUS_OK;
-        bool again = status == STATUS_UNAVAILABLE && !link->refused && reader_now_ns() < patience;
+        bool again = status == STATUS_UNAVAILABLE && !link->refused &&
+                     reader_now_ns(reader) < patience;
         if (!again)
             break;
         reader_idle(reader, 100);
@@ -421,7 +419,7 @@ static uint64_t on_turn(void *context)
 
     if (!reader->control.up)
         return UINT64_MAX;
-    if (reader_now_ns() >= reader->said_ns + READER_HEARTBEAT_NS)
+    if (reader_now_ns(reader) >= reader->said_ns + READER_HEARTBEAT_NS)
         reader_send(&reader->control, FRAME_HEARTBEAT, NULL, 0);
     return reader->said_ns + READER_HEARTBEAT_NS;
 }

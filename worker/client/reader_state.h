@@ -57,8 +57,11 @@ struct reader_job {
 };
 
 struct reader {
-    struct net_driver *driver; /* owned */
+    struct net_driver *driver; /* owned; NULL: the loop is somebody else's */
     struct link_io io;
+    /* Makes one turn of the loop, after waiting no longer than this. */
+    void (*run_once)(void *loop, uint64_t max_wait_ns);
+    void *loop;
     char job_name[LIMIT_JOB_NAME_BYTES + 1];
     char program[LIMIT_PROGRAM_BYTES + 1];
     struct token token;
@@ -95,9 +98,18 @@ struct reader {
     struct reader_job job;
 };
 
+/* ---- reader.c: life ---- */
+
+/* Without a loop yet. */
+NODISCARD enum status reader_new(const struct reader_options *options, struct reader **ret_reader,
+                                 struct error *err);
+/* Connections, time and turns come from here: sockets, or a test's virtual time. */
+void reader_set_loop(struct reader *reader, const struct link_io *io,
+                     void (*run_once)(void *loop, uint64_t max_wait_ns), void *loop);
+
 /* ---- reader_link.c ---- */
 
-uint64_t reader_now_ns(void);
+uint64_t reader_now_ns(const struct reader *reader);
 struct link_engine reader_engine(struct reader *reader);
 
 /* Turns the loop until is_done; false at the deadline. */
@@ -109,7 +121,8 @@ void reader_drop(struct reader_link *link, const struct error *why);
 NODISCARD enum status reader_link_up(struct reader_link *link, struct error *err);
 bool reader_send(struct reader_link *link, enum frame_type type, const ProtobufCMessage *message,
                  uint64_t request);
-/* ---- reader.c ---- */
+
+/* ---- reader.c: requests ---- */
 
 /* Registry and placement of a job that has begun. */
 NODISCARD enum status reader_place(struct reader *reader, struct error *err);
