@@ -1,17 +1,21 @@
 /*
- * A whole cluster in one process and in virtual time: the objects of paramd and of its client, driven through
- * struct link_io and struct link_engine by a network that delays, cuts, doubles and reorders as a seed says.
+ * A whole cluster in one process and in virtual time: the objects of paramd and of its client,
+ * driven through struct link_io and struct link_engine by a network that delays, cuts, doubles and
+ * reorders as a seed says.
  *
  *   sim_event.c    the queue of events, the seed's random numbers, failing, tracing
- *   sim_net.c      links: frames really encoded and decoded, partial payloads, back-pressure, resets
+ *   sim_net.c      links: partial payloads, back-pressure, resets
+ *   sim_frame.c    frames, really encoded
  *   sim_plan.c     the workload, a function of the seed: variables, examples, pushes, values
  *   sim_oracle.c   what every version must be, by a plain loop over the ranks
  *   sim_worker.c   a training program on top of the client engine
+ *   sim_arrays.c   its data: loans, pulls, totals
  *   sim_reader.c   a reader of snapshots that also changes the learning rate
  *   sim_check.c    what must hold after every event of a server
  *   sim_faults.c   crashes, freezes, resets, blackouts
  *   sim_cluster.c  one seed from start to end
- *   sim_scenario.c small stories with a known end: wrong use, lost peers
+ *   sim_scenario.c small stories with a known end: lost peers
+ *   sim_misuse.c   and of peers that say everything wrongly
  *   sim_raw.c      a peer that says what a scenario tells it to
  *   sim_mutants.c  every mistake of common/base/mutant.h has to be caught
  */
@@ -28,9 +32,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SIM_US ((uint64_t)1000)
-#define SIM_MS ((uint64_t)1000000)
-#define SIM_S ((uint64_t)1000000000)
+#define SIM_US    ((uint64_t)1000)
+#define SIM_MS    ((uint64_t)1000000)
+#define SIM_S     ((uint64_t)1000000000)
 #define SIM_NEVER UINT64_MAX
 
 enum {
@@ -100,9 +104,10 @@ struct sim_end {
     struct sim *sim;
     struct sim_process *process;
     struct sim_link *link; /* owned; NULL once closed */
-    struct sim_link *left; /* owned; of a process that is gone: its engine still has pointers to it */
-    struct sim_end *peer;  /* NULL: nobody is there yet */
-    struct sim_end *next;  /* of all */
+    /* owned; of a process that is gone: its engine still has pointers to it */
+    struct sim_link *left;
+    struct sim_end *peer; /* NULL: nobody is there yet */
+    struct sim_end *next; /* of all */
     uint64_t id;
     bool outgoing, bulk, control;
     char address[64]; /* outgoing */
@@ -190,25 +195,32 @@ void plan_make(struct sim_plan *ret_plan, uint64_t seed);
 uint64_t plan_examples(const struct sim_plan *plan, uint32_t rank, uint64_t step);
 bool plan_takes_part(const struct sim_plan *plan, uint32_t rank, uint64_t step);
 /* What this rank pushes of a variable; ACTION_NONE also where others do. */
-enum sim_action plan_action(const struct sim_plan *plan, uint32_t variable, uint32_t rank, uint64_t step);
-/* Rows of a rows push (with repetitions, in any order); 0: it is dense. ret_rows has room for the variable's rows * 2. */
+enum sim_action plan_action(const struct sim_plan *plan, uint32_t variable, uint32_t rank,
+                            uint64_t step);
+/* Rows of a rows push (with repetitions, in any order); 0: it is dense. ret_rows has room for the
+ * variable's rows * 2. */
 size_t plan_rows(const struct sim_plan *plan, uint32_t variable, uint32_t rank, uint64_t step,
                  int64_t *ret_rows);
 /*
- * What is pushed: a function of the values before the step. With row_count > 0, ret_values is (row_count, row_elements).
+ * What is pushed: a function of the values before the step. With row_count > 0, ret_values is
+ * (row_count, row_elements).
  */
 void plan_values(const struct sim_plan *plan, uint32_t variable, uint32_t rank, uint64_t step,
                  const void *before, const int64_t *rows, size_t row_count, void *ret_values);
 /* First values of an assigned variable. */
 void plan_initial(const struct sim_plan *plan, uint32_t variable, void *ret_values);
-size_t plan_metrics(const struct sim_plan *plan, uint32_t rank, uint64_t step, struct ps_metric *ret_metrics);
+size_t plan_metrics(const struct sim_plan *plan, uint32_t rank, uint64_t step,
+                    struct ps_metric *ret_metrics);
 bool plan_restarts_totals(uint64_t step);
-uint64_t plan_dice(const struct sim_plan *plan, const char *what, uint64_t a, uint64_t b, uint64_t c);
+/* "v7" is variable 7 of the plan, whatever its id in the registry. */
+uint32_t plan_variable(const char *name);
+uint64_t plan_dice(const struct sim_plan *plan, const char *what, uint64_t a, uint64_t b,
+                   uint64_t c);
 
 /* ---- oracle ---- */
 
 struct sim_version {
-    uint8_t *values;                     /* owned; plan->bytes */
+    uint8_t *values;           /* owned; plan->bytes */
     uint8_t *slots[SIM_SLOTS]; /* owned; plan->bytes each */
     struct ps_metric totals[SIM_METRICS_MAX], running[SIM_METRICS_MAX];
     size_t total_count, running_count;
@@ -230,15 +242,18 @@ const struct sim_version *oracle_version(struct sim *sim, uint64_t step);
 void oracle_learning_rate(struct sim *sim, double learning_rate, uint64_t from_step);
 size_t oracle_slot_count(struct sim *sim, uint32_t variable);
 /* Fails the seed unless the elements first .. are those of the version; slot 0 is the value. */
-void oracle_compare(struct sim *sim, const char *check, const char *who, uint64_t step, uint32_t variable,
-                    uint32_t slot, size_t first, size_t count, const void *values);
+void oracle_compare(struct sim *sim, const char *check, const char *who, uint64_t step,
+                    uint32_t variable, uint32_t slot, size_t first, size_t count,
+                    const void *values);
 
 /* ---- the whole ---- */
 
 struct sim_totals {
-    uint64_t seeds, steps, events, crashes, zombies, fenced, resets, freezes, blackouts, server_freezes, reader_freezes;
-    uint64_t duplicates, doubled, dropped, partial, waits, snapshots, slot_reads, digests, gone, rate_changes, expired,
-        latest, starved, pulls, pushes, frames, refused, repeated, send_failures;
+    uint64_t seeds, steps, events, crashes, zombies, fenced, resets, freezes, blackouts,
+        server_freezes, reader_freezes;
+    uint64_t duplicates, doubled, dropped, partial, waits, snapshots, slot_reads, digests, gone,
+        rate_changes, expired, latest, starved, pulls, pushes, frames, refused, repeated,
+        send_failures;
     uint64_t seeds_with_crash, seeds_with_drop, seeds_with_double;
 };
 
@@ -272,19 +287,21 @@ struct sim {
     char failure[1024];
     /* Scenarios look at what happens themselves. */
     bool scenario;
-    const char *server_token;              /* of servers started from now on; NULL: the right one */
-    int worker_exits[SIM_WORKERS_MAX];     /* exit codes of workers that ended */
+    const char *server_token;          /* of servers started from now on; NULL: the right one */
+    int worker_exits[SIM_WORKERS_MAX]; /* exit codes of workers that ended */
 };
 
 /* sim_event.c */
-void sim_push_event(struct sim *sim, uint64_t at_ns, enum sim_event_kind kind, void *subject, uint64_t number);
+void sim_push_event(struct sim *sim, uint64_t at_ns, enum sim_event_kind kind, void *subject,
+                    uint64_t number);
 bool sim_pop_event(struct sim *sim, struct sim_event *ret_event);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 bool sim_chance(struct sim *sim, uint64_t per_mille);
 /* Most are short, some are long. */
 uint64_t sim_delay(struct sim *sim);
 void sim_note(struct sim *sim, uint64_t a, uint64_t b, uint64_t c);
-_Noreturn void sim_fail(struct sim *sim, const char *check, const char *format, ...) PRINTF_LIKE(3, 4);
+_Noreturn void sim_fail(struct sim *sim, const char *check, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 void sim_trace(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* sim_net.c */
@@ -329,10 +346,11 @@ void reader_describe(const struct sim_process *process, char *ret_text, size_t c
 void check_init(struct sim *sim);
 void check_release(struct sim *sim);
 void check_server(struct sim_process *process);
-void check_hello(struct sim_process *server, struct sim_process *peer, const uint8_t *header, size_t header_bytes);
+void check_hello(struct sim_process *server, struct sim_process *peer, const uint8_t *header,
+                 size_t header_bytes);
 /* The bytes of a rank's push are on the servers, or are in a version already. */
-void check_push_arrived(struct sim *sim, const struct sim_process *process, uint32_t variable, uint32_t rank,
-                        uint64_t step);
+void check_push_arrived(struct sim *sim, const struct sim_process *process, uint32_t variable,
+                        uint32_t rank, uint64_t step);
 bool check_superseded(struct sim *sim, const struct sim_process *process);
 void check_on_commit(void *context, uint64_t step);
 uint64_t check_duplicates(const struct sim *sim);

@@ -1,9 +1,11 @@
 /*
- * What must hold after every event of a server. The checks read the state of the production objects, and change nothing.
+ * What must hold after every event of a server. The checks read the state of the production
+ * objects, and change nothing.
  *
- * Commits come one after the other, on no server before the coordinator's; published values and slots are the oracle's; of a rank's
- * connections and processes the newer one stays; a changed learning rate holds from two steps after the last commit;
- * no server complains, the job does not end by itself.
+ * Commits come one after the other, on no server before the coordinator's; published values and
+ * slots are the oracle's; of a rank's connections and processes the newer one stays; a changed
+ * learning rate holds from two steps after the last commit; no server complains, the job does not
+ * end by itself.
  */
 #include "tests/sim/sim.h"
 
@@ -42,17 +44,18 @@ void check_release(struct sim *sim)
 
 /* ---- commits ---- */
 
-static void compare_block(struct sim *sim, const struct sim_process *process, const struct store *store,
-                          const struct block *block, uint64_t step)
+static void compare_block(struct sim *sim, const struct sim_process *process,
+                          const struct store *store, const struct block *block, uint64_t step)
 {
     const struct registry *registry = &process->server->service.registry;
-    uint32_t v = (uint32_t)atoi(registry->variables[block->variable].name + 1);
+    uint32_t v = plan_variable(registry->variables[block->variable].name);
     size_t first = (size_t)block->number * LIMIT_BLOCK_ELEMENTS;
 
-    oracle_compare(sim, "commit-bytes", process->name, step, v, 0, first, block->elements, block->value->data);
+    oracle_compare(sim, "commit-bytes", process->name, step, v, 0, first, block->elements,
+                   block->value->data);
     for (size_t k = 0; k < oracle_slot_count(sim, v); k++)
-        oracle_compare(sim, "commit-slots", process->name, step, v, (uint32_t)k + 1, first, block->elements,
-                       block->slots[k]->data);
+        oracle_compare(sim, "commit-slots", process->name, step, v, (uint32_t)k + 1, first,
+                       block->elements, block->slots[k]->data);
     if (block->previous)
         sim_fail(sim, "versions", "%s: a version before %llu is still kept", process->name,
                  (unsigned long long)step);
@@ -68,8 +71,8 @@ void check_on_commit(void *context, uint64_t step)
 
     sim_trace(sim, "%s commits step %llu", process->name, (unsigned long long)step);
     if (step != *committed_plus_1)
-        sim_fail(sim, "commit-order", "%s commits step %llu after %lld", process->name, (unsigned long long)step,
-                 (long long)*committed_plus_1 - 1);
+        sim_fail(sim, "commit-order", "%s commits step %llu after %lld", process->name,
+                 (unsigned long long)step, (long long)*committed_plus_1 - 1);
     *committed_plus_1 = step + 1;
     if (sim->scenario)
         return;
@@ -78,8 +81,9 @@ void check_on_commit(void *context, uint64_t step)
                  (unsigned long long)step);
     for (uint32_t i = 0; i < store->block_count; i++) {
         if (store->blocks[i].version != step)
-            sim_fail(sim, "versions", "%s commits step %llu with a block at step %llu", process->name,
-                     (unsigned long long)step, (unsigned long long)store->blocks[i].version);
+            sim_fail(sim, "versions", "%s commits step %llu with a block at step %llu",
+                     process->name, (unsigned long long)step,
+                     (unsigned long long)store->blocks[i].version);
         compare_block(sim, process, store, &store->blocks[i], step);
     }
 }
@@ -102,8 +106,8 @@ static void check_coordinator(struct sim *sim, struct coordinator *coordinator)
 }
 
 /*
- * peer: the process that has just said hello. One that lost its rank to another never gets it back, whatever its hello
- * says and whenever it comes.
+ * peer: the process that has just said hello. One that lost its rank to another never gets it back,
+ * whatever its hello says and whenever it comes.
  */
 static void check_claims(struct sim *sim, struct sim_process *peer, uint64_t incarnation)
 {
@@ -115,9 +119,11 @@ static void check_claims(struct sim *sim, struct sim_process *peer, uint64_t inc
             continue;
         uint64_t *held = &check->held[rank][peer->number / 64];
         if (incarnation != 0 || *held >> peer->number % 64 & 1)
-            sim_fail(sim, "fence", "rank %u goes from process %llu to process %llu (%s), which had incarnation %llu",
-                     rank, (unsigned long long)check->holders[rank], (unsigned long long)peer->number, peer->name,
-                     (unsigned long long)incarnation);
+            sim_fail(
+                sim, "fence",
+                "rank %u goes from process %llu to process %llu (%s), which had incarnation %llu",
+                rank, (unsigned long long)check->holders[rank], (unsigned long long)peer->number,
+                peer->name, (unsigned long long)incarnation);
         check->incarnations[rank] = coordinator->workers[rank].incarnation;
         check->holders[rank] = peer->number;
         *held |= (uint64_t)1 << peer->number % 64;
@@ -126,7 +132,8 @@ static void check_claims(struct sim *sim, struct sim_process *peer, uint64_t inc
     }
 }
 
-void check_hello(struct sim_process *server, struct sim_process *peer, const uint8_t *header, size_t header_bytes)
+void check_hello(struct sim_process *server, struct sim_process *peer, const uint8_t *header,
+                 size_t header_bytes)
 {
     struct sim *sim = server->sim;
 
@@ -143,8 +150,9 @@ void check_hello(struct sim_process *server, struct sim_process *peer, const uin
         struct check_rank *before = &sim->check->ranks[server->slot][rank];
         if (now->incarnation < before->incarnation ||
             (now->incarnation == before->incarnation && now->connection < before->connection))
-            sim_fail(sim, "connection-order", "%s: rank %u goes from connection (%llu, %llu) to (%llu, %llu)",
-                     server->name, rank, (unsigned long long)before->incarnation,
+            sim_fail(sim, "connection-order",
+                     "%s: rank %u goes from connection (%llu, %llu) to (%llu, %llu)", server->name,
+                     rank, (unsigned long long)before->incarnation,
                      (unsigned long long)before->connection, (unsigned long long)now->incarnation,
                      (unsigned long long)now->connection);
         *before = (struct check_rank){now->incarnation, now->connection};
@@ -160,7 +168,8 @@ bool check_superseded(struct sim *sim, const struct sim_process *process)
     return false;
 }
 
-void check_push_arrived(struct sim *sim, const struct sim_process *process, uint32_t variable, uint32_t rank, uint64_t step)
+void check_push_arrived(struct sim *sim, const struct sim_process *process, uint32_t variable,
+                        uint32_t rank, uint64_t step)
 {
     for (uint32_t s = 0; s < sim->plan.servers; s++) {
         struct store *store = &sim->servers[s]->server->service.store;
@@ -169,8 +178,10 @@ void check_push_arrived(struct sim *sim, const struct sim_process *process, uint
             uint8_t state = store_staged(store, block, step, rank)->state;
             if (block->variable == variable && block->version < step &&
                 (state == STAGED_EMPTY || state == STAGED_RECEIVING))
-                sim_fail(sim, "staged", "%s: block %u of variable %u, step %llu, is said to be on %s, and is not",
-                         process->name, block->number, variable, (unsigned long long)step, sim->servers[s]->name);
+                sim_fail(sim, "staged",
+                         "%s: block %u of variable %u, step %llu, is said to be on %s, and is not",
+                         process->name, block->number, variable, (unsigned long long)step,
+                         sim->servers[s]->name);
         }
     }
 }

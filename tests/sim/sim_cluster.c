@@ -1,4 +1,5 @@
-/* One seed: a cluster is formed, trains under faults, then in peace to its end, is read a last time, and is taken down. */
+/* One seed: a cluster is formed, trains under faults, then in peace to its end, is read a last
+ * time, and is taken down. */
 #include "tests/sim/sim_raw.h"
 
 #include <stdio.h>
@@ -6,7 +7,7 @@
 #include <string.h>
 
 #define PATIENCE_NS (150 * SIM_S) /* without faults, for what is left of a seed */
-#define LIFE_NS (400 * SIM_S)
+#define LIFE_NS     (400 * SIM_S)
 
 enum { EVENTS_MAX = 4000000 };
 
@@ -61,12 +62,14 @@ static void turn(struct sim_process *process, uint64_t generation)
         uint64_t program_wake = process->program(process);
         if (!process->alive)
             return;
-        wake = process->engine.on_turn(process->engine.context); /* the program may have changed what is due */
+        /* the program may have changed what is due */
+        wake = process->engine.on_turn(process->engine.context);
         wake = program_wake < wake ? program_wake : wake;
     }
     if (process->role == SIM_SERVER)
         check_server(process);
-    /* Time goes on even for an engine that wants to be called at once, for ever: that is seen as too many events. */
+    /* Time goes on even for an engine that wants to be called at once, for ever: that is seen as
+     * too many events. */
     if (wake != SIM_NEVER)
         sim_turn_at(process, wake > sim->now_ns ? wake : sim->now_ns + SIM_US);
 }
@@ -114,7 +117,8 @@ struct coordinator *sim_coordinator(struct sim *sim)
     return &sim->servers[0]->server->coordinator;
 }
 
-/* The service is set up when a place in the cluster is known, so the hook is set again and again. */
+/* The service is set up when a place in the cluster is known, so the hook is set again and again.
+ * */
 static void hook_commits(struct sim *sim)
 {
     for (uint32_t s = 0; s < SIM_SERVERS_MAX; s++) {
@@ -142,7 +146,8 @@ static void start(struct sim *sim, uint64_t number)
 
 static uint64_t start_number(enum sim_role role, uint32_t slot, uint32_t rank_plus_1)
 {
-    return (uint64_t)role << 60 | (uint64_t)(role == SIM_SERVER) << 59 | (uint64_t)slot << 32 | rank_plus_1;
+    return (uint64_t)role << 60 | (uint64_t)(role == SIM_SERVER) << 59 | (uint64_t)slot << 32 |
+           rank_plus_1;
 }
 
 static void dispatch(struct sim *sim, const struct sim_event *event)
@@ -216,15 +221,18 @@ void sim_waits(struct sim *sim, char *ret_text, size_t capacity)
     char why[300];
 
     coordinator_waiting_for(sim_coordinator(sim), why, sizeof why);
-    snprintf(ret_text, capacity, "committed: %lld; %s", (long long)sim_coordinator(sim)->committed_plus_1 - 1, why);
+    snprintf(ret_text, capacity, "committed: %lld; %s",
+             (long long)sim_coordinator(sim)->committed_plus_1 - 1, why);
     for (uint32_t s = 0; s < sim->plan.servers; s++) {
         const struct server *server = sim->servers[s]->server;
         const struct service *service = &server->service;
-        snprintf(line, sizeof line, "%s: committed %lld, prepared %u of %u blocks, %llu bytes staged, %u starved, log %llu",
-                 sim->servers[s]->name, (long long)service->consistency.committed_plus_1 - 1,
-                 service->prepared_blocks, service->store.block_count,
-                 (unsigned long long)service->store.staged_bytes, service->starved_count,
-                 (unsigned long long)service->log_index);
+        snprintf(
+            line, sizeof line,
+            "%s: committed %lld, prepared %u of %u blocks, %llu bytes staged, %u starved, log %llu",
+            sim->servers[s]->name, (long long)service->consistency.committed_plus_1 - 1,
+            service->prepared_blocks, service->store.block_count,
+            (unsigned long long)service->store.staged_bytes, service->starved_count,
+            (unsigned long long)service->log_index);
         append(ret_text, capacity, line);
     }
     for (uint32_t i = 0; i < sim->plan.workers; i++) {
@@ -255,12 +263,14 @@ static void must(struct sim *sim, bool (*done)(struct sim *sim), uint64_t for_ns
 static void start_all(struct sim *sim)
 {
     for (uint32_t s = 0; s < sim->plan.servers; s++)
-        sim_push_event(sim, s == 0 ? 0 : sim_below(sim, 300 * SIM_MS), EVENT_START, NULL, start_number(SIM_SERVER, s, 0));
+        sim_push_event(sim, s == 0 ? 0 : sim_below(sim, 300 * SIM_MS), EVENT_START, NULL,
+                       start_number(SIM_SERVER, s, 0));
     for (uint32_t i = 0; i < sim->plan.workers; i++)
         sim_push_event(sim, SIM_US + sim_below(sim, 300 * SIM_MS), EVENT_START, NULL,
                        start_number(SIM_WORKER, i, sim->plan.explicit_ranks ? i + 1 : 0));
     for (uint32_t i = 0; i < sim->plan.readers; i++)
-        sim_push_event(sim, SIM_US + sim_below(sim, 300 * SIM_MS), EVENT_START, NULL, start_number(SIM_READER, i, 0));
+        sim_push_event(sim, SIM_US + sim_below(sim, 300 * SIM_MS), EVENT_START, NULL,
+                       start_number(SIM_READER, i, 0));
 }
 
 static bool everybody_started(struct sim *sim)

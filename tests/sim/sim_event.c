@@ -1,4 +1,5 @@
-/* The queue of events in virtual time, the seed's random numbers, and the two ways to speak: trace and failure. */
+/* The queue of events in virtual time, the seed's random numbers, and the two ways to speak: trace
+ * and failure. */
 #include "tests/sim/sim.h"
 
 #include "common/base/hash.h"
@@ -12,7 +13,8 @@ static bool earlier(const struct sim_event *a, const struct sim_event *b)
     return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->sequence < b->sequence;
 }
 
-void sim_push_event(struct sim *sim, uint64_t at_ns, enum sim_event_kind kind, void *subject, uint64_t number)
+void sim_push_event(struct sim *sim, uint64_t at_ns, enum sim_event_kind kind, void *subject,
+                    uint64_t number)
 {
     if (sim->event_count == sim->event_capacity) {
         sim->event_capacity = sim->event_capacity ? sim->event_capacity * 2 : 1024;

@@ -1,7 +1,8 @@
 /*
- * What goes wrong, and when: resets, crashes with restarts, freezes (with a replacement started meanwhile, so that two
- * processes hold one rank), one-way silence on control links, slow links. Everything stays within what a cluster must survive:
- * servers freeze but do not die, nobody is away for longer than its deadline.
+ * What goes wrong, and when: resets, crashes with restarts, freezes (with a replacement started
+ * meanwhile, so that two processes hold one rank), one-way silence on control links, slow links.
+ * Everything stays within what a cluster must survive: servers freeze but do not die, nobody is
+ * away for longer than its deadline.
  */
 #include "tests/sim/sim.h"
 
@@ -19,13 +20,17 @@ void faults_start(struct sim *sim)
 
 void faults_restart_worker(struct sim *sim, uint32_t slot, uint64_t delay_ns, uint32_t rank_plus_1)
 {
-    sim_push_event(sim, sim->now_ns + delay_ns, EVENT_START, NULL, (uint64_t)slot << 32 | rank_plus_1);
+    sim_push_event(sim, sim->now_ns + delay_ns, EVENT_START, NULL,
+                   (uint64_t)slot << 32 | rank_plus_1);
 }
 
-/* How long something lasts: mostly short, sometimes long, but never so that a cluster cannot form in its time. */
-static uint64_t lasts(struct sim *sim, uint64_t short_per_mille, uint64_t short_ns, uint64_t long_ns)
+/* How long something lasts: mostly short, sometimes long, but never so that a cluster cannot form
+ * in its time. */
+static uint64_t lasts(struct sim *sim, uint64_t short_per_mille, uint64_t short_ns,
+                      uint64_t long_ns)
 {
-    uint64_t for_ns = sim_chance(sim, short_per_mille) ? sim_below(sim, short_ns) : sim_below(sim, long_ns);
+    uint64_t for_ns = sim_chance(sim, short_per_mille) ? sim_below(sim, short_ns)
+                                                       : sim_below(sim, long_ns);
 
     return sim_coordinator(sim)->committed_plus_1 == 0 && for_ns > SIM_S ? SIM_S : for_ns;
 }
@@ -79,7 +84,8 @@ static void freeze_worker(struct sim *sim)
     /* Somebody takes it for dead and starts another: when it wakes there are two. */
     sim->totals.zombies++;
     sim_trace(sim, "%s gets a successor", process->name);
-    faults_restart_worker(sim, process->slot, sim_below(sim, 300 * SIM_MS), worker_rank_plus_1(process));
+    faults_restart_worker(sim, process->slot, sim_below(sim, 300 * SIM_MS),
+                          worker_rank_plus_1(process));
 }
 
 static void freeze_server(struct sim *sim)
@@ -111,15 +117,16 @@ static void blackout(struct sim *sim)
     if (!end)
         return;
     uint64_t for_ns = lasts(sim, 900, 300 * SIM_MS, 8 * SIM_S);
-    sim_trace(sim, "%s hears nothing from %s for %.3f s", end->process->name, end->peer->process->name,
-              (double)for_ns / 1e9);
+    sim_trace(sim, "%s hears nothing from %s for %.3f s", end->process->name,
+              end->peer->process->name, (double)for_ns / 1e9);
     sim->totals.blackouts++;
     end->muted_until_ns = sim->now_ns + for_ns;
     if (sim_chance(sim, 500))
         sim_push_event(sim, sim->now_ns + for_ns, EVENT_CLOSED, end, 0);
 }
 
-/* A reader that stops reading: its server keeps what is still to be written, also when newer versions come. */
+/* A reader that stops reading: its server keeps what is still to be written, also when newer
+ * versions come. */
 static void freeze_reader(struct sim *sim)
 {
     struct sim_process *process = sim->readers[sim_below(sim, sim->plan.readers)];
@@ -164,7 +171,8 @@ void faults_event(struct sim *sim)
 {
     if (!sim->faults_on)
         return;
-    if (sim->forced_faults < 2 * FORCED_EACH && sim_coordinator(sim)->committed_plus_1 > 4 * sim->forced_faults) {
+    if (sim->forced_faults < 2 * FORCED_EACH &&
+        sim_coordinator(sim)->committed_plus_1 > 4 * sim->forced_faults) {
         if (sim->forced_faults++ % 2)
             reset(sim);
         else

@@ -1,6 +1,7 @@
 /*
- * Every mistake of common/base/mutant.h is switched on in a process of its own, and seeds are run until one of them
- * fails: by a check of the simulator, by an assertion of the code, or because nothing moves any more.
+ * Every mistake of common/base/mutant.h is switched on in a process of its own, and seeds are run
+ * until one of them fails: by a check of the simulator, by an assertion of the code, or because
+ * nothing moves any more.
  */
 #include "common/base/mutant.h"
 #include "tests/sim/sim.h"
@@ -70,8 +71,8 @@ static bool caught(enum mutant mutant, uint64_t seeds, struct verdict *verdict)
 
 int mutants_run(uint64_t seeds, const char *only)
 {
-    struct verdict *verdict =
-        mmap(NULL, sizeof *verdict, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct verdict *verdict = mmap(NULL, sizeof *verdict, PROT_READ | PROT_WRITE,
+                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     unsigned missed = 0, count = 0;
 
     if (verdict == MAP_FAILED)
@@ -84,8 +85,8 @@ int mutants_run(uint64_t seeds, const char *only)
         count++;
         missed += !seen;
         if (seen)
-            printf("%-24s %-72s at seed %" PRIu64 " by %s\n", names[mutant], texts[mutant], verdict->seed,
-                   verdict->check);
+            printf("%-24s %-72s at seed %" PRIu64 " by %s\n", names[mutant], texts[mutant],
+                   verdict->seed, verdict->check);
         else
             printf("%-24s %-72s NOT in %" PRIu64 " seeds\n", names[mutant], texts[mutant], seeds);
         if (seen && only)

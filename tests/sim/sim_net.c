@@ -1,15 +1,13 @@
 /*
- * A network in virtual time behind struct link_io. A connection is two streams of frames. A frame is packed when it is
- * sent, its pieces stay the sender's until it is written (then on_released), and their bytes are compared with those at
- * the time of sending; it arrives later, its head first, its payload in two parts with time between.
+ * A network in virtual time behind struct link_io. A connection is two streams of frames. A frame
+ * is packed when it is sent, its pieces stay the sender's until it is written (then on_released),
+ * and their bytes are compared with those at the time of sending; it arrives later, its head first,
+ * its payload in two parts with time between.
  *
- * Connections break at any moment, each end learns of it in its own time; what was under way is lost or still arrives.
- * A frozen process handles nothing, but what its kernel does goes on.
+ * Connections break at any moment, each end learns of it in its own time; what was under way is
+ * lost or still arrives. A frozen process handles nothing, but what its kernel does goes on.
  */
-#include "tests/sim/sim.h"
-
-#include "common/base/hash.h"
-#include "common/wire/message.h"
+#include "tests/sim/sim_frame.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,150 +18,17 @@ static struct sim_end *end_of(struct link *link)
     return ((struct sim_link *)link)->end;
 }
 
-static void *must_alloc(size_t bytes)
-{
-    void *memory = calloc(1, bytes ? bytes : 1);
-
-    if (!memory)
-        abort();
-    return memory;
-}
-
-/* ---- frames ---- */
-
-static void frames_append(struct sim_frames *list, struct sim_frame *frame)
-{
-    frame->next = NULL;
-    if (list->last)
-        list->last->next = frame;
-    else
-        list->first = frame;
-    list->last = frame;
-    list->count++;
-    list->bytes += frame->payload_bytes;
-}
-
-static struct sim_frame *frames_take(struct sim_frames *list)
-{
-    struct sim_frame *frame = list->first;
-
-    if (!frame)
-        return NULL;
-    list->first = frame->next;
-    if (!list->first)
-        list->last = NULL;
-    list->count--;
-    list->bytes -= frame->payload_bytes;
-    frame->next = NULL;
-    return frame;
-}
-
-static void frame_let_go(struct sim_frame *frame)
-{
-    for (size_t i = 0; frame->pieces && i < frame->piece_count; i++)
-        buf_unref(frame->pieces[i].buf);
-    free(frame->pieces);
-    frame->pieces = NULL;
-}
-
-static void frame_free(struct sim_frame *frame)
-{
-    frame_let_go(frame);
-    free(frame->header);
-    free(frame->payload);
-    free(frame);
-}
-
-static uint64_t pieces_hash(const struct sim_frame *frame)
-{
-    struct hash_piece pieces[LIMIT_FRAME_BLOCKS];
-
-    for (size_t i = 0; i < frame->piece_count; i++)
-        pieces[i] = (struct hash_piece){frame->pieces[i].data, frame->pieces[i].bytes};
-    return hash_xxh3_pieces(pieces, frame->piece_count);
-}
-
-static struct sim_frame *frame_make(const struct link_frame *from, bool hash_payload)
-{
-    struct sim_frame *frame = must_alloc(sizeof *frame);
-    bool hello = from->type == FRAME_HELLO;
-    struct frame_head head = {.type = from->type,
-                              .lineage = hello ? 0 : FRAME_LINEAGE,
-                              .map_version = hello ? 0 : FRAME_MAP_VERSION,
-                              .commit_plus_1 = from->commit_plus_1,
-                              .request = from->request};
-
-    frame->type = from->type;
-    frame->header_bytes = message_packed_bytes(from->message);
-    frame->header = must_alloc(frame->header_bytes);
-    if (from->message)
-        message_pack(from->message, frame->header);
-    frame->piece_count = from->piece_count;
-    frame->pieces = must_alloc(from->piece_count * sizeof frame->pieces[0]);
-    for (size_t i = 0; i < from->piece_count; i++) {
-        frame->pieces[i] = from->pieces[i];
-        if (frame->pieces[i].buf)
-            buf_ref(frame->pieces[i].buf);
-        frame->payload_bytes += from->pieces[i].bytes;
-    }
-    frame->sent_hash = pieces_hash(frame);
-    head.header_bytes = (uint32_t)frame->header_bytes;
-    head.payload_bytes = (uint32_t)frame->payload_bytes;
-    head.header_hash = hash_xxh3(frame->header, frame->header_bytes);
-    if (hash_payload) {
-        head.flags |= FRAME_FLAG_PAYLOAD_HASH;
-        head.payload_hash = frame->sent_hash;
-    }
-    frame_encode(&head, frame->preamble);
-    frame->on_released = from->on_released;
-    frame->owner = from->owner;
-    return frame;
-}
-
-/* The same frame once more, already written. */
-static struct sim_frame *frame_double(const struct sim_frame *frame)
-{
-    struct sim_frame *copy = must_alloc(sizeof *copy);
-
-    *copy = *frame;
-    copy->next = NULL;
-    copy->pieces = NULL;
-    copy->on_released = NULL;
-    copy->header = must_alloc(frame->header_bytes);
-    memcpy(copy->header, frame->header, frame->header_bytes);
-    copy->payload = must_alloc(frame->payload_bytes);
-    memcpy(copy->payload, frame->payload, frame->payload_bytes);
-    return copy;
-}
-
-/* Frames that may come twice without harm, as they do when they are sent again after a reconnect. */
-static bool may_double(enum frame_type type)
-{
-    static const enum frame_type types[] = {
-        FRAME_STEP_BEGIN, FRAME_PUSH,   FRAME_STEP_CLOSE, FRAME_PULL,   FRAME_PUSH_ACK, FRAME_STEP_END,
-        FRAME_COMMIT,     FRAME_REPORT, FRAME_LOG_ENTRY,  FRAME_LOG_ACK, FRAME_CREATE,  FRAME_CONFIGURE,
-        FRAME_START,      FRAME_BARRIER, FRAME_FINISH,    FRAME_MEMBERS, FRAME_REGISTRY, FRAME_HEARTBEAT,
-        FRAME_DONE,       FRAME_BARRIER_REPLY, FRAME_CREATE_REPLY,
-    };
-
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        if (types[i] == type)
-            return true;
-    }
-    return false;
-}
-
 /* ---- ends ---- */
 
 static struct sim_end *end_new(struct sim_process *process, const char *peer)
 {
     struct sim *sim = process->sim;
-    struct sim_end *end = must_alloc(sizeof *end);
+    struct sim_end *end = sim_alloc(sizeof *end);
 
     end->sim = sim;
     end->process = process;
     end->id = ++sim->next_end;
-    end->link = must_alloc(sizeof *end->link);
+    end->link = sim_alloc(sizeof *end->link);
     end->link->end = end;
     end->link->link.id = end->id;
     snprintf(end->link->link.peer, sizeof end->link->link.peer, "%s", peer);
@@ -220,7 +85,7 @@ static void put_on_wire(struct sim_end *end, struct sim_frame *frame)
     struct sim_end *peer = end->peer;
     size_t at = 0;
 
-    if (pieces_hash(frame) != frame->sent_hash)
+    if (frame_pieces_hash(frame) != frame->sent_hash)
         sim_fail(sim, "bytes-unchanged", "%s: bytes of a %s frame changed between send and write",
                  end->process->name, frame_type_name(frame->type));
     if (!peer || peer->closed || peer->closing) {
@@ -228,7 +93,7 @@ static void put_on_wire(struct sim_end *end, struct sim_frame *frame)
         frame_free(frame);
         return;
     }
-    frame->payload = must_alloc(frame->payload_bytes);
+    frame->payload = sim_alloc(frame->payload_bytes);
     for (size_t i = 0; i < frame->piece_count; i++) {
         memcpy(frame->payload + at, frame->pieces[i].data, frame->pieces[i].bytes);
         at += frame->pieces[i].bytes;
@@ -236,7 +101,8 @@ static void put_on_wire(struct sim_end *end, struct sim_frame *frame)
     frame_let_go(frame);
     uint64_t arrives = sim->now_ns + sim_delay(sim);
     if (frame->type == FRAME_HELLO && sim->faults_on && sim_chance(sim, 40)) {
-        /* Its sender sees the connection break and makes a new one, whose hello may be the first to arrive. */
+        /* Its sender sees the connection break and makes a new one, whose hello may be the first to
+         * arrive. */
         arrives += 60 * SIM_MS + sim_below(sim, 400 * SIM_MS);
         sim->totals.resets++;
         close_at(end, sim->now_ns + sim_below(sim, 5 * SIM_MS), "connection reset");
@@ -247,7 +113,7 @@ static void put_on_wire(struct sim_end *end, struct sim_frame *frame)
         arrives = peer->muted_until_ns;
     frame->arrives_ns = peer->last_arrival_ns = arrives;
     struct sim_frame *twice = NULL;
-    if (may_double(frame->type) && sim_chance(sim, sim->plan.double_per_mille)) {
+    if (frame_may_double(frame->type) && sim_chance(sim, sim->plan.double_per_mille)) {
         twice = frame_double(frame);
         sim->totals.doubled++;
     }
@@ -325,8 +191,8 @@ static void check_places(struct sim_end *end, const struct sim_frame *frame)
     for (size_t i = 0; i < end->incoming->place_count; i++)
         total += end->incoming->places[i].bytes;
     if (total != frame->payload_bytes)
-        sim_fail(end->sim, "places", "%s gives a %s frame of %zu bytes places for %zu", end->process->name,
-                 frame_type_name(frame->type), frame->payload_bytes, total);
+        sim_fail(end->sim, "places", "%s gives a %s frame of %zu bytes places for %zu",
+                 end->process->name, frame_type_name(frame->type), frame->payload_bytes, total);
 }
 
 static void wake_writer(struct sim_end *end)
@@ -346,22 +212,27 @@ static void head_arrives(struct sim_end *end, struct sim_frame *frame)
     struct frame_head head;
     struct error err = {0};
 
-    if (frame_decode(frame->preamble, &head, &err) || frame_check_header(&head, frame->header, &err))
-        sim_fail(sim, "codec", "%s frame to %s: %s", frame_type_name(frame->type), process->name, err.message);
-    end->incoming = must_alloc(sizeof *end->incoming);
+    if (frame_decode(frame->preamble, &head, &err) ||
+        frame_check_header(&head, frame->header, &err))
+        sim_fail(sim, "codec", "%s frame to %s: %s", frame_type_name(frame->type), process->name,
+                 err.message);
+    end->incoming = sim_alloc(sizeof *end->incoming);
     end->copied = 0;
     /* A copy, so that a header used after the call is seen. */
-    uint8_t *header = must_alloc(frame->header_bytes);
+    uint8_t *header = sim_alloc(frame->header_bytes);
     memcpy(header, frame->header, frame->header_bytes);
-    enum link_verdict verdict =
-        process->engine.on_head(process->engine.context, &end->link->link, &head, header, end->incoming, &err);
+    enum link_verdict verdict = process->engine.on_head(process->engine.context, &end->link->link,
+                                                        &head, header, end->incoming, &err);
     memset(header, 0xA5, frame->header_bytes);
     free(header);
     sim_turn_at(process, sim->now_ns + (sim_chance(sim, 300) ? sim_below(sim, 200 * SIM_US) : 0));
     sim_trace(sim, "%s <- %s: %s %llu (%zu bytes, commit %lld)%s", process->name,
               end->peer ? end->peer->process->name : "?", frame_type_name(frame->type),
-              (unsigned long long)head.request, frame->payload_bytes, (long long)head.commit_plus_1 - 1,
-              verdict == LINK_WAIT ? " waits" : verdict == LINK_REFUSE ? " is refused" : "");
+              (unsigned long long)head.request, frame->payload_bytes,
+              (long long)head.commit_plus_1 - 1,
+              verdict == LINK_WAIT     ? " waits"
+              : verdict == LINK_REFUSE ? " is refused"
+                                       : "");
     if (process->role == SIM_SERVER && frame->type == FRAME_HELLO && end->peer)
         check_hello(process, end->peer->process, frame->header, frame->header_bytes);
     if (verdict == LINK_WAIT) {
@@ -408,7 +279,8 @@ static void on_read(struct sim_end *end)
     struct sim *sim = end->sim;
 
     end->read_scheduled = false;
-    if (end->closed || end->closing || !end->open || end->held || !end->inbox.first || !end->process->alive)
+    if (end->closed || end->closing || !end->open || end->held || !end->inbox.first ||
+        !end->process->alive)
         return;
     if (sim_frozen(end->process)) {
         read_at(end, end->process->frozen_until_ns);
@@ -438,7 +310,8 @@ static void on_read(struct sim_end *end)
 static struct sim_process *find_listener(struct sim *sim, const char *address)
 {
     for (uint32_t i = 0; i < SIM_SERVERS_MAX; i++) {
-        if (sim->servers[i] && sim->servers[i]->alive && strcmp(sim->servers[i]->address, address) == 0)
+        if (sim->servers[i] && sim->servers[i]->alive &&
+            strcmp(sim->servers[i]->address, address) == 0)
             return sim->servers[i];
     }
     return NULL;
@@ -473,8 +346,8 @@ static void on_open(struct sim_end *end)
         return;
     }
     end->open = true;
-    sim_trace(end->sim, "%s: link %llu to %s is open", end->process->name, (unsigned long long)end->id,
-              end->link->link.peer);
+    sim_trace(end->sim, "%s: link %llu to %s is open", end->process->name,
+              (unsigned long long)end->id, end->link->link.peer);
     end->process->engine.on_open(end->process->engine.context, &end->link->link);
     sim_turn_at(end->process, end->sim->now_ns);
     if (end->inbox.first)
@@ -505,8 +378,8 @@ static void closed_now(struct sim_end *end)
 
     if (end->why.status == STATUS_OK)
         error_set(&end->why, STATUS_UNAVAILABLE, "%s: connection lost", end->link->link.peer);
-    sim_trace(sim, "%s: link %llu to %s is closed: %s", end->process->name, (unsigned long long)end->id,
-              end->link->link.peer, end->why.message);
+    sim_trace(sim, "%s: link %llu to %s is closed: %s", end->process->name,
+              (unsigned long long)end->id, end->link->link.peer, end->why.message);
     sim_note(sim, 1000, end->id, end->inbox.count);
     sim->totals.dropped += end->inbox.count;
     sim->totals.partial += end->taken && end->copied > 0;
@@ -602,7 +475,7 @@ static void io_close(void *context, struct link *link, bool flush, const struct 
     while (flush && end->open && (frame = frames_take(&end->outbox)) != NULL) {
         /* on_released must not come from within close: an empty frame stays behind for it. */
         if (frame->on_released) {
-            struct sim_frame *later = must_alloc(sizeof *later);
+            struct sim_frame *later = sim_alloc(sizeof *later);
             later->on_released = frame->on_released;
             later->owner = frame->owner;
             frame->on_released = NULL;
@@ -624,8 +497,8 @@ static void io_resume(void *context, struct link *link)
     read_at(end, end->sim->now_ns);
 }
 
-static enum status io_connect(void *context, const char *address, bool bulk, uint64_t timeout_ms, void *user,
-                              struct link **ret_link, struct error *err)
+static enum status io_connect(void *context, const char *address, bool bulk, uint64_t timeout_ms,
+                              void *user, struct link **ret_link, struct error *err)
 {
     struct sim_process *process = context;
     struct sim *sim = process->sim;
@@ -638,8 +511,8 @@ static enum status io_connect(void *context, const char *address, bool bulk, uin
     end->link->link.user = user;
     snprintf(end->address, sizeof end->address, "%s", address);
     uint64_t delay = sim_delay(sim);
-    sim_push_event(sim, sim->now_ns + (delay < timeout_ms * SIM_MS ? delay : timeout_ms * SIM_MS), EVENT_CONNECT,
-                   end, 0);
+    sim_push_event(sim, sim->now_ns + (delay < timeout_ms * SIM_MS ? delay : timeout_ms * SIM_MS),
+                   EVENT_CONNECT, end, 0);
     *ret_link = &end->link->link;
     return STATUS_OK;
 }
@@ -677,7 +550,8 @@ void net_reset(struct sim_end *end)
     if (!end->peer)
         return;
     /* One end may be long in learning of it, and goes on with what is under way to it. */
-    uint64_t later = sim_chance(sim, 300) ? sim_below(sim, 400 * SIM_MS) : sim_below(sim, 2 * SIM_MS);
+    uint64_t later = sim_chance(sim, 300) ? sim_below(sim, 400 * SIM_MS)
+                                          : sim_below(sim, 2 * SIM_MS);
     close_at(end->peer, sim->now_ns + later, "connection reset by the peer");
 }
 
@@ -697,7 +571,8 @@ void net_process_gone(struct sim_process *process, bool silent)
         if (!peer || peer->closed)
             continue;
         peer->stalled = false;
-        close_at(peer, sim->now_ns + (silent ? 15 * SIM_S : 0) + sim_delay(sim), "the peer's process is gone");
+        close_at(peer, sim->now_ns + (silent ? 15 * SIM_S : 0) + sim_delay(sim),
+                 "the peer's process is gone");
     }
 }
 

@@ -1,6 +1,7 @@
 /*
- * What every version has to be: a plain loop over steps and ranks on whole variables, with the kernels that servers use. It
- * knows nothing of servers, blocks, frames or time, but for the step from which a changed learning rate holds.
+ * What every version has to be: a plain loop over steps and ranks on whole variables, with the
+ * kernels that servers use. It knows nothing of servers, blocks, frames or time, but for the step
+ * from which a changed learning rate holds.
  */
 #include "tests/sim/sim.h"
 
@@ -26,7 +27,8 @@ size_t oracle_slot_count(struct sim *sim, uint32_t v)
 {
     const struct sim_variable *variable = &sim->plan.variables[v];
 
-    return variable->trainable ? optimizer_slot_count(&sim->oracle.optimizers[variable->optimizer]) : 0;
+    return variable->trainable ? optimizer_slot_count(&sim->oracle.optimizers[variable->optimizer])
+                               : 0;
 }
 
 static void fill(float *values, float value, size_t count)
@@ -57,7 +59,8 @@ static void first_version(struct sim *sim)
             abort();
         for (size_t k = 0; k < oracle_slot_count(sim, v); k++)
             fill((float *)(void *)(version->slots[k] + variable->offset),
-                 optimizer_slot_initial(&sim->oracle.optimizers[variable->optimizer], k), variable->elements);
+                 optimizer_slot_initial(&sim->oracle.optimizers[variable->optimizer], k),
+                 variable->elements);
     }
     sim->oracle.count = 1;
 }
@@ -72,11 +75,11 @@ void oracle_init(struct sim *sim)
         oracle->changes[i] = NAN;
     for (uint32_t i = 0; i < sim->plan.optimizer_count; i++) {
         const struct sim_optimizer *optimizer = &sim->plan.optimizers[i];
-        if (optimizer_init(&oracle->optimizers[i], optimizer->name, optimizer->options, optimizer->option_count,
-                           &err))
+        if (optimizer_init(&oracle->optimizers[i], optimizer->name, optimizer->options,
+                           optimizer->option_count, &err))
             abort();
-        oracle->learning_rates[i] =
-            (double)(float)optimizer_option_value(&oracle->optimizers[i], "learning_rate");
+        oracle->learning_rates[i] = (double)(float)optimizer_option_value(&oracle->optimizers[i],
+                                                                          "learning_rate");
     }
     first_version(sim);
 }
@@ -102,8 +105,10 @@ void oracle_learning_rate(struct sim *sim, double learning_rate, uint64_t from_s
 
 /* ---- a step ---- */
 
-/* sum = weight * more, or sum = sum + weight * more, each operation rounded once; weight < 0: no multiplication. */
-static void add_part(enum dtype dtype, void *sum, const void *more, float weight, bool first, size_t count)
+/* sum = weight * more, or sum = sum + weight * more, each operation rounded once; weight < 0: no
+ * multiplication. */
+static void add_part(enum dtype dtype, void *sum, const void *more, float weight, bool first,
+                     size_t count)
 {
     if (first && weight < 0) {
         memcpy(sum, more, count * dtype_bytes(dtype));
@@ -185,8 +190,8 @@ static enum sim_action sum_of_ranks(struct sim *sim, uint32_t v, uint64_t step, 
         bool weighted = action == ACTION_GRADIENT || action == ACTION_ASSIGN_MEAN;
         float weight = (float)((double)plan_examples(plan, rank, step) / (double)total);
         rank_part(sim, v, rank, step, before, scratch);
-        add_part(variable->dtype, scratch->sum, scratch->part, weighted ? weight : -1, all == ACTION_NONE,
-                 variable->elements);
+        add_part(variable->dtype, scratch->sum, scratch->part, weighted ? weight : -1,
+                 all == ACTION_NONE, variable->elements);
         all = action;
     }
     return all;
@@ -215,8 +220,9 @@ static void apply(struct sim *sim, uint32_t v, uint64_t step, enum sim_action ac
             slots[k] = (float *)(void *)(version->slots[k] + variable->offset);
         optimizer_begin_step(&sim->oracle.optimizers[variable->optimizer], step,
                              sim->oracle.learning_rates[variable->optimizer], &scalars);
-        optimizer_apply(&sim->oracle.optimizers[variable->optimizer], &scalars, (float *)(void *)value,
-                        (float *)(void *)value, slots, sum, variable->elements);
+        optimizer_apply(&sim->oracle.optimizers[variable->optimizer], &scalars,
+                        (float *)(void *)value, (float *)(void *)value, slots, sum,
+                        variable->elements);
         break;
     }
 }
@@ -244,7 +250,9 @@ static void add_metrics(struct sim *sim, uint64_t step)
         memcpy(version->running, before->running, sizeof version->running);
     }
     for (uint32_t rank = 0; rank < sim->plan.workers; rank++) {
-        size_t count = plan_takes_part(&sim->plan, rank, step) ? plan_metrics(&sim->plan, rank, step, metrics) : 0;
+        size_t count = plan_takes_part(&sim->plan, rank, step)
+                           ? plan_metrics(&sim->plan, rank, step, metrics)
+                           : 0;
         for (size_t i = 0; i < count; i++)
             metric_add(version->totals, &version->total_count, &metrics[i]);
     }
@@ -272,8 +280,8 @@ static void next_version(struct sim *sim)
     for (uint32_t i = 0; !isnan(oracle->changes[step]) && i < plan->optimizer_count; i++)
         oracle->learning_rates[i] = oracle->changes[step];
     for (uint32_t v = 0; v < plan->variable_count; v++) {
-        enum sim_action action =
-            sum_of_ranks(sim, v, step, before->values + plan->variables[v].offset, &scratch);
+        enum sim_action action = sum_of_ranks(sim, v, step,
+                                              before->values + plan->variables[v].offset, &scratch);
         apply(sim, v, step, action, version, scratch.sum);
     }
     add_metrics(sim, step);
@@ -286,8 +294,8 @@ static void next_version(struct sim *sim)
 const struct sim_version *oracle_version(struct sim *sim, uint64_t step)
 {
     if (step > sim->plan.steps)
-        sim_fail(sim, "steps", "step %llu exists somewhere, the last one is %llu", (unsigned long long)step,
-                 (unsigned long long)sim->plan.steps);
+        sim_fail(sim, "steps", "step %llu exists somewhere, the last one is %llu",
+                 (unsigned long long)step, (unsigned long long)sim->plan.steps);
     while (sim->oracle.count <= step)
         next_version(sim);
     return &sim->oracle.versions[step];
@@ -304,13 +312,14 @@ void oracle_compare(struct sim *sim, const char *check, const char *who, uint64_
     if (memcmp(right + first * element_bytes, values, count * element_bytes) == 0)
         return;
     size_t at = 0;
-    while (memcmp(right + (first + at) * element_bytes, (const uint8_t *)values + at * element_bytes,
-                  element_bytes) == 0)
+    while (memcmp(right + (first + at) * element_bytes,
+                  (const uint8_t *)values + at * element_bytes, element_bytes) == 0)
         at++;
     if (variable->dtype == DTYPE_FLOAT32)
         sim_fail(sim, check, "%s: step %llu, '%s'%s element %zu is %.9g, must be %.9g", who,
                  (unsigned long long)step, variable->name, slot ? " slot" : "", first + at,
-                 (double)((const float *)values)[at], (double)((const float *)(const void *)right)[first + at]);
-    sim_fail(sim, check, "%s: step %llu, '%s' element %zu is not what it must be", who, (unsigned long long)step,
-             variable->name, first + at);
+                 (double)((const float *)values)[at],
+                 (double)((const float *)(const void *)right)[first + at]);
+    sim_fail(sim, check, "%s: step %llu, '%s' element %zu is not what it must be", who,
+             (unsigned long long)step, variable->name, first + at);
 }

@@ -1,12 +1,15 @@
-/* The workload as a function of the seed alone: it can be asked anywhere, by workers and by the oracle, and never changes. */
+/* The workload as a function of the seed alone: it can be asked anywhere, by workers and by the
+ * oracle, and never changes. */
 #include "tests/sim/sim.h"
 
 #include "common/base/hash.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-uint64_t plan_dice(const struct sim_plan *plan, const char *what, uint64_t a, uint64_t b, uint64_t c)
+uint64_t plan_dice(const struct sim_plan *plan, const char *what, uint64_t a, uint64_t b,
+                   uint64_t c)
 {
     uint64_t words[5] = {plan->seed, hash_xxh3(what, strlen(what)), a, b, c};
 
@@ -70,7 +73,9 @@ static void make_variable(struct sim_plan *plan, uint32_t v)
     variable->seed = (int64_t)(dice % 1000);
     variable->trainable = v % 4 != 3;
     variable->usual = ACTION_GRADIENT;
-    variable->optimizer = v == 0 && variable->elements > 65536 ? 3 : (uint32_t)(dice % plan->optimizer_count);
+    variable->optimizer = v == 0 && variable->elements > 65536
+                              ? 3
+                              : (uint32_t)(dice % plan->optimizer_count);
     variable->rows = variable->rank == 2 && dice / 16 % 2;
     variable->initializer = PS_UNIFORM;
     variable->a = -1;
@@ -78,7 +83,9 @@ static void make_variable(struct sim_plan *plan, uint32_t v)
     if (!variable->trainable) {
         static const enum sim_action actions[] = {ACTION_ASSIGN_MEAN, ACTION_ADD, ACTION_ASSIGN};
         variable->usual = actions[dice / 32 % 3];
-        variable->dtype = dice / 128 % 3 == 0 ? DTYPE_FLOAT64 : dice / 128 % 3 == 1 ? DTYPE_INT64 : DTYPE_FLOAT32;
+        variable->dtype = dice / 128 % 3 == 0   ? DTYPE_FLOAT64
+                          : dice / 128 % 3 == 1 ? DTYPE_INT64
+                                                : DTYPE_FLOAT32;
         variable->initializer = PS_ONES;
         if (variable->dtype == DTYPE_INT64 && variable->usual == ACTION_ASSIGN_MEAN)
             variable->usual = ACTION_ADD;
@@ -88,6 +95,11 @@ static void make_variable(struct sim_plan *plan, uint32_t v)
     variable->bytes = variable->elements * dtype_bytes(variable->dtype);
     variable->offset = plan->bytes;
     plan->bytes += (variable->bytes + 63) / 64 * 64;
+}
+
+uint32_t plan_variable(const char *name)
+{
+    return (uint32_t)strtoul(name + 1, NULL, 10);
 }
 
 /* ---- the run ---- */
@@ -104,19 +116,22 @@ static void make_cluster(struct sim_plan *plan)
     for (uint32_t rank = 0; rank < plan->workers; rank++) {
         plan->finish_step[rank] = plan->steps;
         if (early && rank > 0 && plan_dice(plan, "early rank", rank, 0, 0) % 2)
-            plan->finish_step[rank] = 5 + plan_dice(plan, "early step", rank, 0, 0) % (plan->steps - 5);
+            plan->finish_step[rank] = 5 +
+                                      plan_dice(plan, "early step", rank, 0, 0) % (plan->steps - 5);
     }
     plan->barriers = !early && choose(plan, "barriers", 2);
 }
 
-/* Small pools make pushes wait in their sockets; but every frame alone fits, without the reserve. */
+/* Small pools make pushes wait in their sockets; but every frame alone fits, without the reserve.
+ * */
 static void choose_staging(struct sim_plan *plan)
 {
     uint64_t frame_bytes = 0;
 
     for (uint32_t v = 0; v < plan->variable_count; v++) {
         size_t bytes = plan->variables[v].bytes;
-        frame_bytes += bytes > LIMIT_PAYLOAD_BYTES / 4 ? (uint64_t)LIMIT_PAYLOAD_BYTES : buf_class_bytes(bytes);
+        frame_bytes += bytes > LIMIT_PAYLOAD_BYTES / 4 ? (uint64_t)LIMIT_PAYLOAD_BYTES
+                                                       : buf_class_bytes(bytes);
     }
     plan->staging_bytes = frame_bytes + choose(plan, "staging bytes", frame_bytes / 2);
     if (choose(plan, "staging", 3) == 0)
@@ -176,7 +191,9 @@ static enum sim_action action_of_all(const struct sim_plan *plan, uint32_t v, ui
     if (dice % 8 == 0)
         return ACTION_NONE;
     if (dice % 8 == 1 && variable->dtype == DTYPE_FLOAT32)
-        return dice / 8 % 3 == 0 ? ACTION_ASSIGN : dice / 8 % 3 == 1 ? ACTION_ASSIGN_MEAN : ACTION_ADD;
+        return dice / 8 % 3 == 0   ? ACTION_ASSIGN
+               : dice / 8 % 3 == 1 ? ACTION_ASSIGN_MEAN
+                                   : ACTION_ADD;
     return variable->usual;
 }
 
@@ -189,7 +206,8 @@ enum sim_action plan_action(const struct sim_plan *plan, uint32_t v, uint32_t ra
     return action == ACTION_ASSIGN && rank != 0 ? ACTION_NONE : action;
 }
 
-size_t plan_rows(const struct sim_plan *plan, uint32_t v, uint32_t rank, uint64_t step, int64_t *ret_rows)
+size_t plan_rows(const struct sim_plan *plan, uint32_t v, uint32_t rank, uint64_t step,
+                 int64_t *ret_rows)
 {
     const struct sim_variable *variable = &plan->variables[v];
     uint64_t dice = plan_dice(plan, "rows", v, rank, step);
@@ -219,21 +237,22 @@ static float unit(uint32_t x)
     return (float)((int32_t)mix(x) >> 8) * (1.0f / 8388608.0f);
 }
 
-static void element_value(enum dtype dtype, const void *before, size_t from, uint32_t noise, void *ret_values,
-                          size_t at)
+static void element_value(enum dtype dtype, const void *before, size_t from, uint32_t noise,
+                          void *ret_values, size_t at)
 {
     if (dtype == DTYPE_FLOAT32)
-        ((float *)ret_values)[at] = (before ? 0.25f * ((const float *)before)[from] : 0) + unit(noise) * 0.125f;
+        ((float *)ret_values)[at] = (before ? 0.25f * ((const float *)before)[from] : 0) +
+                                    unit(noise) * 0.125f;
     else if (dtype == DTYPE_FLOAT64)
-        ((double *)ret_values)[at] =
-            (before ? 0.25 * ((const double *)before)[from] : 0) + (double)unit(noise) * 0.125;
+        ((double *)ret_values)[at] = (before ? 0.25 * ((const double *)before)[from] : 0) +
+                                     (double)unit(noise) * 0.125;
     else
-        ((int64_t *)ret_values)[at] =
-            (before ? ((const int64_t *)before)[from] % 1000 : 0) + (int64_t)(mix(noise) % 64);
+        ((int64_t *)ret_values)[at] = (before ? ((const int64_t *)before)[from] % 1000 : 0) +
+                                      (int64_t)(mix(noise) % 64);
 }
 
-void plan_values(const struct sim_plan *plan, uint32_t v, uint32_t rank, uint64_t step, const void *before,
-                 const int64_t *rows, size_t row_count, void *ret_values)
+void plan_values(const struct sim_plan *plan, uint32_t v, uint32_t rank, uint64_t step,
+                 const void *before, const int64_t *rows, size_t row_count, void *ret_values)
 {
     const struct sim_variable *variable = &plan->variables[v];
     uint32_t noise = (uint32_t)plan_dice(plan, "values", v, rank, step);
@@ -243,8 +262,8 @@ void plan_values(const struct sim_plan *plan, uint32_t v, uint32_t rank, uint64_
         element_value(variable->dtype, before, i, noise + (uint32_t)i, ret_values, i);
     for (size_t r = 0; r < row_count; r++) {
         for (size_t k = 0; k < width; k++)
-            element_value(variable->dtype, before, (size_t)rows[r] * width + k, noise + (uint32_t)(r * width + k),
-                          ret_values, r * width + k);
+            element_value(variable->dtype, before, (size_t)rows[r] * width + k,
+                          noise + (uint32_t)(r * width + k), ret_values, r * width + k);
     }
 }
 
@@ -259,16 +278,19 @@ void plan_initial(const struct sim_plan *plan, uint32_t v, void *ret_values)
 
 /* ---- metrics ---- */
 
-size_t plan_metrics(const struct sim_plan *plan, uint32_t rank, uint64_t step, struct ps_metric *ret_metrics)
+size_t plan_metrics(const struct sim_plan *plan, uint32_t rank, uint64_t step,
+                    struct ps_metric *ret_metrics)
 {
     uint64_t dice = plan_dice(plan, "metrics", rank, step, 0);
     size_t count = 0;
 
     if (dice % 9 == 0)
         return 0;
-    ret_metrics[count++] = (struct ps_metric){"loss", (double)(dice >> 12) / 3e15, (double)(dice % 64)};
+    ret_metrics[count++] = (struct ps_metric){"loss", (double)(dice >> 12) / 3e15,
+                                              (double)(dice % 64)};
     if (dice / 64 % 2)
-        ret_metrics[count++] = (struct ps_metric){"accuracy", (double)(dice >> 20) / 7e12, (double)(dice % 32)};
+        ret_metrics[count++] = (struct ps_metric){"accuracy", (double)(dice >> 20) / 7e12,
+                                                  (double)(dice % 32)};
     if (rank == 1)
         ret_metrics[count++] = (struct ps_metric){"of_one_rank", (double)step * 0.1, 1};
     return count;

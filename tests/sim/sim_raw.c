@@ -32,7 +32,8 @@ static void on_open(void *context, struct link *link)
 }
 
 static enum link_verdict on_head(void *context, struct link *link, const struct frame_head *head,
-                                 const uint8_t *header, struct link_incoming *ret_incoming, struct error *err)
+                                 const uint8_t *header, struct link_incoming *ret_incoming,
+                                 struct error *err)
 {
     struct sim_raw *raw = context;
 
@@ -76,7 +77,8 @@ static void on_frame(void *context, struct link *link)
     if (raw->head.type == FRAME_HEARTBEAT || raw->head.type == FRAME_MEMBERS)
         return;
     arena_clear(&raw->arena);
-    if (message_unpack(raw->head.type, raw->header, raw->head.header_bytes, &raw->arena, &message, &err))
+    if (message_unpack(raw->head.type, raw->header, raw->head.header_bytes, &raw->arena, &message,
+                       &err))
         sim_fail(raw->process->sim, "codec", "%s", err.message);
     if (raw->wanted && raw->head.request != raw->wanted && raw->head.type != FRAME_END &&
         !(raw->head.type == FRAME_FAILURE && raw->head.request == 0))
@@ -167,19 +169,23 @@ struct raw_link *raw_connect(struct sim_raw *raw, const char *address)
     return link;
 }
 
-void raw_send_bytes(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message, uint64_t request,
-                    const void *data, size_t bytes)
+void raw_send_bytes(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message,
+                    uint64_t request, const void *data, size_t bytes)
 {
     struct link_io *io = &link->raw->process->io;
     struct link_piece piece = {.data = data, .bytes = bytes};
-    struct link_frame frame = {
-        .type = type, .message = message, .request = request, .pieces = &piece, .piece_count = bytes > 0};
+    struct link_frame frame = {.type = type,
+                               .message = message,
+                               .request = request,
+                               .pieces = &piece,
+                               .piece_count = bytes > 0};
 
     if (link->link)
         status_ignore(io->send(io->context, link->link, &frame), "then no answer comes");
 }
 
-void raw_send(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message, uint64_t request)
+void raw_send(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message,
+              uint64_t request)
 {
     raw_send_bytes(link, type, message, request, NULL, 0);
 }
@@ -196,7 +202,8 @@ enum frame_type raw_wait(struct raw_link *link)
     return link->type;
 }
 
-enum frame_type raw_ask(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message)
+enum frame_type raw_ask(struct raw_link *link, enum frame_type type,
+                        const ProtobufCMessage *message)
 {
     link->raw->wanted = type == FRAME_HELLO ? 1 : link->raw->next_request++;
     raw_send(link, type, message, link->raw->wanted);

@@ -29,11 +29,14 @@ void raw_gone(struct sim_process *process);
 
 /* Waits until it is open; fails the scenario if it is refused. */
 struct raw_link *raw_connect(struct sim_raw *raw, const char *address);
-void raw_send(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message, uint64_t request);
-void raw_send_bytes(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message, uint64_t request,
-                    const void *data, size_t bytes);
-/* The frame that answers; link->type is FRAME_INVALID if the link closed, or nothing came in two seconds. */
-enum frame_type raw_ask(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message);
+void raw_send(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message,
+              uint64_t request);
+void raw_send_bytes(struct raw_link *link, enum frame_type type, const ProtobufCMessage *message,
+                    uint64_t request, const void *data, size_t bytes);
+/* The frame that answers; link->type is FRAME_INVALID if the link closed, or nothing came in two
+ * seconds. */
+enum frame_type raw_ask(struct raw_link *link, enum frame_type type,
+                        const ProtobufCMessage *message);
 /* Waits for one more frame. */
 enum frame_type raw_wait(struct raw_link *link);
 

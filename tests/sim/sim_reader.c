@@ -1,7 +1,7 @@
 /*
- * A reader of the live model, in raw frames: a snapshot from the coordinator, then values, slots or digests of all blocks from all
- * servers, each compared with what that one step must be. Between reads it may change the learning rate. When a
- * connection breaks it begins anew.
+ * A reader of the live model, in raw frames: a snapshot from the coordinator, then values, slots or
+ * digests of all blocks from all servers, each compared with what that one step must be. Between
+ * reads it may change the learning rate. When a connection breaks it begins anew.
  */
 #include "tests/sim/sim.h"
 
@@ -14,10 +14,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum reader_phase { READER_DOWN, READER_HELLO, READER_IDLE, READER_SNAPSHOT, READER_LIST, READER_CONNECT, READER_READ, READER_SET };
+enum reader_phase {
+    READER_DOWN,
+    READER_HELLO,
+    READER_IDLE,
+    READER_SNAPSHOT,
+    READER_LIST,
+    READER_CONNECT,
+    READER_READ,
+    READER_SET
+};
 
-static const char *const phase_names[] = {"down",    "hello",      "idle",    "waiting for a snapshot", "listing",
-                                          "connecting to the servers", "reading", "setting"};
+static const char *const phase_names[] = {
+    "down",    "hello",  "idle", "waiting for a snapshot", "listing", "connecting to the servers",
+    "reading", "setting"};
 
 struct expected { /* an unanswered READ */
     uint64_t request;
@@ -60,7 +70,10 @@ static struct sim *sim_of(const struct sim_reader *reader)
 static void send(struct sim_reader *reader, struct link *link, enum frame_type type,
                  const ProtobufCMessage *message, uint64_t request)
 {
-    struct link_frame frame = {.type = type, .message = message, .request = request, .commit_plus_1 = reader->commit_plus_1};
+    struct link_frame frame = {.type = type,
+                               .message = message,
+                               .request = request,
+                               .commit_plus_1 = reader->commit_plus_1};
     struct link_io *io = &reader->process->io;
 
     if (io->send(io->context, link, &frame))
@@ -112,7 +125,8 @@ static void hello(struct sim_reader *reader, struct link *link)
     message.token.data = (uint8_t *)"secret";
     message.token.len = 6;
     message.role = PMD__ROLE__ROLE_READER;
-    message.channel = link == reader->control ? PMD__CHANNEL__CHANNEL_CONTROL : PMD__CHANNEL__CHANNEL_BULK;
+    message.channel = link == reader->control ? PMD__CHANNEL__CHANNEL_CONTROL
+                                              : PMD__CHANNEL__CHANNEL_BULK;
     message.program = reader->process->name;
     send(reader, link, FRAME_HELLO, &message.base, 1);
 }
@@ -168,7 +182,7 @@ static void ask_blocks(struct sim_reader *reader, uint32_t server, uint32_t slot
 
     for (bool more = placement_first(&reader->placement, server, &at); more;
          more = placement_next(&reader->placement, server, &at)) {
-        uint32_t v = (uint32_t)atoi(reader->registry.variables[at.variable].name + 1);
+        uint32_t v = plan_variable(reader->registry.variables[at.variable].name);
         if (slot > oracle_slot_count(sim_of(reader), v))
             continue;
         variables[count] = at.variable;
@@ -182,8 +196,8 @@ static void ask_blocks(struct sim_reader *reader, uint32_t server, uint32_t slot
     message.n_variable = message.n_block = count;
     message.variable = variables;
     message.block = blocks;
-    reader->expected[reader->expected_count++] =
-        (struct expected){.request = ++reader->next_request, .slot = slot, .missing = (uint32_t)count};
+    reader->expected[reader->expected_count++] = (struct expected){
+        .request = ++reader->next_request, .slot = slot, .missing = (uint32_t)count};
     send(reader, reader->bulk[server], FRAME_READ, &message.base, reader->next_request);
 }
 
@@ -231,12 +245,15 @@ static void place(struct sim_reader *reader)
     struct error err;
 
     if (reader->registry.variable_count != sim_of(reader)->plan.variable_count)
-        sim_fail(sim_of(reader), "registry", "a reader sees %zu variables", reader->registry.variable_count);
+        sim_fail(sim_of(reader), "registry", "a reader sees %zu variables",
+                 reader->registry.variable_count);
     for (size_t i = 0; i < reader->registry.variable_count; i++)
-        placed[i] = (struct placement_variable){.id = (uint32_t)i,
-                                                .dtype = reader->registry.variables[i].dtype,
-                                                .element_count = reader->registry.variables[i].elements};
-    if (placement_init(&reader->placement, placed, reader->registry.variable_count, sim_of(reader)->plan.servers, &err))
+        placed[i] = (struct placement_variable){
+            .id = (uint32_t)i,
+            .dtype = reader->registry.variables[i].dtype,
+            .element_count = reader->registry.variables[i].elements};
+    if (placement_init(&reader->placement, placed, reader->registry.variable_count,
+                       sim_of(reader)->plan.servers, &err))
         abort();
 }
 
@@ -284,7 +301,8 @@ static void on_set(struct sim_reader *reader, const Pmd__SetReply *reply)
                  (unsigned long long)reply->from_step);
     reader->phase = READER_IDLE;
     /* Several in a row, so that they meet before they hold. */
-    reader->wait_until_ns = sim->now_ns + sim_below(sim, sim_chance(sim, 500) ? 5 * SIM_MS : 200 * SIM_MS);
+    reader->wait_until_ns = sim->now_ns +
+                            sim_below(sim, sim_chance(sim, 500) ? 5 * SIM_MS : 200 * SIM_MS);
 }
 
 static void finished(struct sim_reader *reader)
@@ -294,20 +312,21 @@ static void finished(struct sim_reader *reader)
     sim->totals.snapshots++;
     sim->totals.slot_reads += reader->slots;
     sim->totals.digests += reader->digests;
-    sim_trace(sim, "%s has read snapshot %llu of step %llu", reader->process->name, (unsigned long long)reader->hold,
-              (unsigned long long)reader->step);
+    sim_trace(sim, "%s has read snapshot %llu of step %llu", reader->process->name,
+              (unsigned long long)reader->hold, (unsigned long long)reader->step);
     reader->gone = 0;
     reader->phase = READER_IDLE;
     /* For a second readers share a hold that is not of the last step. */
     reader->done = reader->last && reader->step == sim->plan.steps;
-    reader->wait_until_ns =
-        sim->now_ns + sim_below(sim, sim_chance(sim, 20) ? 7 * SIM_S : sim_chance(sim, 300) ? 2 * SIM_MS : 150 * SIM_MS);
+    reader->wait_until_ns = sim->now_ns + sim_below(sim, sim_chance(sim, 20)    ? 7 * SIM_S
+                                                         : sim_chance(sim, 300) ? 2 * SIM_MS
+                                                                                : 150 * SIM_MS);
     if (sim_chance(sim, 250))
         ask_simple(reader, sim_chance(sim, 500) ? FRAME_RELEASE : FRAME_STATUS);
 }
 
-static void check_block(struct sim_reader *reader, const Pmd__ReadReply *reply, uint32_t v, uint32_t variable,
-                        uint32_t block, const uint8_t *bytes)
+static void check_block(struct sim_reader *reader, const Pmd__ReadReply *reply, uint32_t v,
+                        uint32_t variable, uint32_t block, const uint8_t *bytes)
 {
     struct sim *sim = sim_of(reader);
     size_t first = placement_first_element(&reader->placement, variable, block);
@@ -317,10 +336,12 @@ static void check_block(struct sim_reader *reader, const Pmd__ReadReply *reply, 
     uint8_t digest[HASH_SHA256_BYTES];
 
     if (!reader->digests) {
-        oracle_compare(sim, "snapshot-bytes", reader->process->name, reader->step, v, reply->slot, first, count, bytes);
+        oracle_compare(sim, "snapshot-bytes", reader->process->name, reader->step, v, reply->slot,
+                       first, count, bytes);
         return;
     }
-    const uint8_t *right = (reply->slot ? version->slots[reply->slot - 1] : version->values) + spec->offset;
+    const uint8_t *right = (reply->slot ? version->slots[reply->slot - 1] : version->values) +
+                           spec->offset;
     hash_sha256(right + first * dtype_bytes(spec->dtype), count * dtype_bytes(spec->dtype), digest);
     if (memcmp(digest, bytes, sizeof digest) != 0)
         sim_fail(sim, "snapshot-digest", "step %llu: the digest of a block of '%s'%s is wrong",
@@ -340,14 +361,16 @@ static void on_read_reply(struct sim_reader *reader, const Pmd__ReadReply *reply
     if (!expected)
         return; /* of a read that was given up */
     if (reply->step != reader->step || reply->hold != reader->hold || reply->slot != expected->slot)
-        sim_fail(sim, "snapshot-mixed", "a read of hold %llu, step %llu is answered with hold %llu, step %llu",
+        sim_fail(sim, "snapshot-mixed",
+                 "a read of hold %llu, step %llu is answered with hold %llu, step %llu",
                  (unsigned long long)reader->hold, (unsigned long long)reader->step,
                  (unsigned long long)reply->hold, (unsigned long long)reply->step);
     for (size_t i = 0; i < reply->n_block; i++) {
-        uint32_t v = (uint32_t)atoi(reader->registry.variables[reply->variable[i]].name + 1);
+        uint32_t v = plan_variable(reader->registry.variables[reply->variable[i]].name);
         check_block(reader, reply, v, reply->variable[i], reply->block[i], bytes);
         bytes += reader->digests ? (size_t)HASH_SHA256_BYTES
-                                 : placement_block_bytes(&reader->placement, reply->variable[i], reply->block[i]);
+                                 : placement_block_bytes(&reader->placement, reply->variable[i],
+                                                         reply->block[i]);
     }
     expected->missing -= (uint32_t)reply->n_block;
     for (size_t i = 0; i < reader->expected_count; i++) {
@@ -390,7 +413,8 @@ static void on_members(struct sim_reader *reader, const Pmd__Members *members)
     if (members->n_server_address != sim_of(reader)->plan.servers)
         return;
     for (size_t s = 0; s < members->n_server_address; s++)
-        snprintf(reader->addresses[s], sizeof reader->addresses[s], "%s", members->server_address[s]);
+        snprintf(reader->addresses[s], sizeof reader->addresses[s], "%s",
+                 members->server_address[s]);
     reader->addresses_known = true;
     if (reader->phase == READER_HELLO)
         reader->phase = READER_IDLE;
@@ -415,8 +439,9 @@ static void engine_open(void *context, struct link *link)
         hello(reader, link);
 }
 
-static enum link_verdict engine_head(void *context, struct link *link, const struct frame_head *head,
-                                     const uint8_t *header, struct link_incoming *ret_incoming, struct error *err)
+static enum link_verdict engine_head(void *context, struct link *link,
+                                     const struct frame_head *head, const uint8_t *header,
+                                     struct link_incoming *ret_incoming, struct error *err)
 {
     struct sim_reader *reader = context;
 
@@ -426,7 +451,8 @@ static enum link_verdict engine_head(void *context, struct link *link, const str
     }
     ret_incoming->place_count = head->payload_bytes > 0;
     ret_incoming->places[0].bytes = head->payload_bytes;
-    /* Frames of several links may be under way at a time: each keeps its own bytes, until on_frame. */
+    /* Frames of several links may be under way at a time: each keeps its own bytes, until on_frame.
+     * */
     uint8_t *memory = malloc(sizeof *head + head->header_bytes + head->payload_bytes + 1);
     if (!memory)
         abort();
@@ -484,10 +510,10 @@ static void engine_frame(void *context, struct link *link)
     memcpy(&reader->head, memory, sizeof reader->head);
     reader->payload = memory + sizeof reader->head + reader->head.header_bytes;
     arena_clear(&reader->arena);
-    if (message_unpack(reader->head.type, memory + sizeof reader->head, reader->head.header_bytes, &reader->arena,
-                       &message, &err))
-        sim_fail(sim_of(reader), "codec", "%s frame to a reader: %s", frame_type_name(reader->head.type),
-                 err.message);
+    if (message_unpack(reader->head.type, memory + sizeof reader->head, reader->head.header_bytes,
+                       &reader->arena, &message, &err))
+        sim_fail(sim_of(reader), "codec", "%s frame to a reader: %s",
+                 frame_type_name(reader->head.type), err.message);
     if (is_mine(reader, link))
         on_message(reader, link, message);
     free(memory);
@@ -514,7 +540,8 @@ static void engine_closed(void *context, struct link *link, const struct error *
 
 static void beat(struct sim_reader *reader)
 {
-    if (!reader->control || reader->phase <= READER_HELLO || sim_of(reader)->now_ns < reader->beat_ns)
+    if (!reader->control || reader->phase <= READER_HELLO ||
+        sim_of(reader)->now_ns < reader->beat_ns)
         return;
     reader->beat_ns = sim_of(reader)->now_ns + 500 * SIM_MS;
     send(reader, reader->control, FRAME_HEARTBEAT, NULL, 0);
@@ -540,7 +567,9 @@ static uint64_t engine_turn(void *context)
         reader->wait_until_ns = sim->now_ns;
     beat(reader);
     uint64_t soon = sim->now_ns + 500 * SIM_MS;
-    return reader->wait_until_ns > sim->now_ns && reader->wait_until_ns < soon ? reader->wait_until_ns : soon;
+    return reader->wait_until_ns > sim->now_ns && reader->wait_until_ns < soon
+               ? reader->wait_until_ns
+               : soon;
 }
 
 /* ---- beginning and end ---- */
@@ -587,7 +616,8 @@ void reader_describe(const struct sim_process *process, char *ret_text, size_t c
 {
     const struct sim_reader *reader = process->reader;
 
-    snprintf(ret_text, capacity, "%s: %s, hold %llu of step %llu, %zu reads unanswered%s", process->name,
-             phase_names[reader->phase], (unsigned long long)reader->hold, (unsigned long long)reader->step,
-             reader->expected_count, reader->done ? ", done" : "");
+    snprintf(ret_text, capacity, "%s: %s, hold %llu of step %llu, %zu reads unanswered%s",
+             process->name, phase_names[reader->phase], (unsigned long long)reader->hold,
+             (unsigned long long)reader->step, reader->expected_count,
+             reader->done ? ", done" : "");
 }

@@ -1,55 +1,40 @@
 /*
- * Small stories with a known end: a cluster that never forms, peers that are lost for good, ranks that disagree, and
- * everything that a peer may say wrongly. Each must end in one message that names the thing, and the right exit code.
+ * Small stories with a known end: a cluster that never forms, peers that are lost for good or only
+ * silent, servers that are replaced. Each must end in one message that names the thing, and the
+ * right exit code.
  */
 #include "common/base/exit_code.h"
-#include "proto/data.pb-c.h"
-#include "proto/query.pb-c.h"
-#include "tests/sim/sim_raw.h"
+#include "tests/sim/sim_scenario.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char coordinator_address[] = "10.0.0.1:7070";
-static const char other_address[] = "10.0.0.2:7070";
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            sim_fail(sim, "scenario", "line %d: %s", __LINE__, #condition);                        \
-    } while (0)
-
-static void expect_text(struct sim *sim, int line, const char *text, const char *part)
+void scenario_expect_text(struct sim *sim, int line, const char *text, const char *part)
 {
     if (!strstr(text, part))
         sim_fail(sim, "scenario", "line %d: '%s' does not say '%s'", line, text, part);
 }
 
-#define EXPECT_TEXT(text, part) expect_text(sim, __LINE__, text, part)
-
 /* The answer to a frame is FAILURE or END with this status, and says this. */
-static void expect_refused(struct sim *sim, int line, struct raw_link *link, enum frame_type type,
-                           const ProtobufCMessage *message, enum status status, const char *part)
+void scenario_expect_refused(struct sim *sim, int line, struct raw_link *link, enum frame_type type,
+                             const ProtobufCMessage *message, enum status status, const char *part)
 {
     enum frame_type answer = raw_ask(link, type, message);
 
     if ((answer != FRAME_FAILURE && answer != FRAME_END) || link->status != status)
-        sim_fail(sim, "scenario", "line %d: %s is answered with %s, %s (%s)", line, frame_type_name(type),
-                 frame_type_name(answer), status_name(link->status), link->text);
-    expect_text(sim, line, link->text, part);
+        sim_fail(sim, "scenario", "line %d: %s is answered with %s, %s (%s)", line,
+                 frame_type_name(type), frame_type_name(answer), status_name(link->status),
+                 link->text);
+    scenario_expect_text(sim, line, link->text, part);
 }
 
-#define REFUSED(link, type, message, status, part)                                                 \
-    expect_refused(sim, __LINE__, link, type, message, status, part)
-
-static void seconds(struct sim *sim, uint64_t count)
+void scenario_seconds(struct sim *sim, uint64_t count)
 {
     sim_run_until(sim, sim->now_ns + count * SIM_S, NULL);
 }
 
-static const struct server *server_of(struct sim *sim, uint32_t slot)
+const struct server *scenario_server(struct sim *sim, uint32_t slot)
 {
     return sim->servers[slot]->server;
 }
@@ -60,18 +45,20 @@ static void never_formed(struct sim *sim)
 {
     sim_start_server(sim, 0);
     worker_start(sim, 0, 0);
-    seconds(sim, 20);
-    EXPECT(server_of(sim, 0)->ended && server_of(sim, 0)->exit_code == EXIT_CODE_NOT_FORMED);
-    EXPECT_TEXT(server_of(sim, 0)->end_message, "1 of 2 servers");
+    scenario_seconds(sim, 20);
+    EXPECT(scenario_server(sim, 0)->ended &&
+           scenario_server(sim, 0)->exit_code == EXIT_CODE_NOT_FORMED);
+    EXPECT_TEXT(scenario_server(sim, 0)->end_message, "1 of 2 servers");
     EXPECT(sim->worker_exits[0] == EXIT_CODE_NOT_FORMED);
 }
 
 static void no_coordinator(struct sim *sim)
 {
     sim_start_server(sim, 1);
-    seconds(sim, 20);
-    EXPECT(server_of(sim, 1)->ended && server_of(sim, 1)->exit_code == EXIT_CODE_NOT_FORMED);
-    EXPECT_TEXT(server_of(sim, 1)->end_message, coordinator_address);
+    scenario_seconds(sim, 20);
+    EXPECT(scenario_server(sim, 1)->ended &&
+           scenario_server(sim, 1)->exit_code == EXIT_CODE_NOT_FORMED);
+    EXPECT_TEXT(scenario_server(sim, 1)->end_message, SCENARIO_COORDINATOR);
 }
 
 static void wrong_token(struct sim *sim)
@@ -79,9 +66,10 @@ static void wrong_token(struct sim *sim)
     sim_start_server(sim, 0);
     sim->server_token = "guess";
     sim_start_server(sim, 1);
-    seconds(sim, 3);
-    EXPECT(server_of(sim, 1)->ended && server_of(sim, 1)->exit_code == EXIT_CODE_WRONG_USE);
-    EXPECT_TEXT(server_of(sim, 1)->end_message, "token");
+    scenario_seconds(sim, 3);
+    EXPECT(scenario_server(sim, 1)->ended &&
+           scenario_server(sim, 1)->exit_code == EXIT_CODE_WRONG_USE);
+    EXPECT_TEXT(scenario_server(sim, 1)->end_message, "token");
 }
 
 static bool trained_a_little(struct sim *sim)
@@ -103,13 +91,14 @@ static void worker_lost(struct sim *sim)
 {
     train_a_little(sim);
     net_process_gone(sim->workers[1], false);
-    seconds(sim, 70);
-    EXPECT(server_of(sim, 0)->exit_code == EXIT_CODE_PEER_LOST && server_of(sim, 1)->exit_code == EXIT_CODE_PEER_LOST);
-    EXPECT_TEXT(server_of(sim, 0)->end_message, "worker 1");
+    scenario_seconds(sim, 70);
+    EXPECT(scenario_server(sim, 0)->exit_code == EXIT_CODE_PEER_LOST &&
+           scenario_server(sim, 1)->exit_code == EXIT_CODE_PEER_LOST);
+    EXPECT_TEXT(scenario_server(sim, 0)->end_message, "worker 1");
     EXPECT(sim->worker_exits[0] == EXIT_CODE_PEER_LOST);
     /* Whoever comes now is told how it ended. */
     struct sim_raw *raw = raw_new(sim);
-    struct raw_link *link = raw_connect(raw, coordinator_address);
+    struct raw_link *link = raw_connect(raw, SCENARIO_COORDINATOR);
     Pmd__Hello hello = raw_hello(raw, PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
     raw_ask(link, FRAME_HELLO, &hello.base);
     EXPECT(link->type == FRAME_INVALID || link->type == FRAME_FAILURE || link->type == FRAME_END);
@@ -119,23 +108,26 @@ static void server_lost(struct sim *sim)
 {
     train_a_little(sim);
     net_process_gone(sim->servers[1], false);
-    seconds(sim, 30);
-    EXPECT(server_of(sim, 0)->exit_code == EXIT_CODE_PEER_LOST);
-    EXPECT_TEXT(server_of(sim, 0)->end_message, "server 1");
-    EXPECT(sim->worker_exits[0] == EXIT_CODE_PEER_LOST && sim->worker_exits[1] == EXIT_CODE_PEER_LOST);
+    scenario_seconds(sim, 30);
+    EXPECT(scenario_server(sim, 0)->exit_code == EXIT_CODE_PEER_LOST);
+    EXPECT_TEXT(scenario_server(sim, 0)->end_message, "server 1");
+    EXPECT(sim->worker_exits[0] == EXIT_CODE_PEER_LOST &&
+           sim->worker_exits[1] == EXIT_CODE_PEER_LOST);
 }
 
 static void coordinator_lost(struct sim *sim)
 {
     train_a_little(sim);
     net_process_gone(sim->servers[0], false);
-    seconds(sim, 30);
-    EXPECT(server_of(sim, 1)->exit_code == EXIT_CODE_PEER_LOST);
-    EXPECT_TEXT(server_of(sim, 1)->end_message, coordinator_address);
-    EXPECT(sim->worker_exits[0] == EXIT_CODE_PEER_LOST && sim->worker_exits[1] == EXIT_CODE_PEER_LOST);
+    scenario_seconds(sim, 30);
+    EXPECT(scenario_server(sim, 1)->exit_code == EXIT_CODE_PEER_LOST);
+    EXPECT_TEXT(scenario_server(sim, 1)->end_message, SCENARIO_COORDINATOR);
+    EXPECT(sim->worker_exits[0] == EXIT_CODE_PEER_LOST &&
+           sim->worker_exits[1] == EXIT_CODE_PEER_LOST);
 }
 
-/* The coordinator falls silent for longer than a server waits; then it is reached again, and training goes on. */
+/* The coordinator falls silent for longer than a server waits; then it is reached again, and
+ * training goes on. */
 static void coordinator_silent(struct sim *sim)
 {
     train_a_little(sim);
@@ -144,8 +136,8 @@ static void coordinator_silent(struct sim *sim)
         if (end->process == sim->servers[1] && end->control)
             end->muted_until_ns = sim->now_ns + 11 * SIM_S;
     }
-    seconds(sim, 14);
-    EXPECT(!server_of(sim, 1)->ended && !server_of(sim, 0)->ended);
+    scenario_seconds(sim, 14);
+    EXPECT(!scenario_server(sim, 1)->ended && !scenario_server(sim, 0)->ended);
     EXPECT(sim_coordinator(sim)->committed_plus_1 > committed_plus_1 + 2);
 }
 
@@ -153,8 +145,9 @@ static void stopped(struct sim *sim)
 {
     train_a_little(sim);
     server_stop(sim->servers[0]->server, EXIT_CODE_SIGTERM, "the coordinator was told to end");
-    seconds(sim, 2);
-    EXPECT(server_of(sim, 1)->exit_code == EXIT_CODE_SIGTERM && sim->worker_exits[0] == EXIT_CODE_SIGTERM);
+    scenario_seconds(sim, 2);
+    EXPECT(scenario_server(sim, 1)->exit_code == EXIT_CODE_SIGTERM &&
+           sim->worker_exits[0] == EXIT_CODE_SIGTERM);
 }
 
 /* One that dies before anything is placed may be replaced; one too many is not wanted. */
@@ -162,484 +155,20 @@ static void server_replaced(struct sim *sim)
 {
     sim_start_server(sim, 0);
     sim_start_server(sim, 1);
-    seconds(sim, 1);
+    scenario_seconds(sim, 1);
     net_process_gone(sim->servers[1], false);
-    seconds(sim, 1);
+    scenario_seconds(sim, 1);
     sim_start_server(sim, 2);
-    seconds(sim, 1);
-    EXPECT(!server_of(sim, 2)->ended && server_of(sim, 2)->service.server == 1);
+    scenario_seconds(sim, 1);
+    EXPECT(!scenario_server(sim, 2)->ended && scenario_server(sim, 2)->service.server == 1);
     sim_start_server(sim, 3);
-    seconds(sim, 1);
-    EXPECT(server_of(sim, 3)->ended && server_of(sim, 3)->exit_code == EXIT_CODE_WRONG_USE);
+    scenario_seconds(sim, 1);
+    EXPECT(scenario_server(sim, 3)->ended &&
+           scenario_server(sim, 3)->exit_code == EXIT_CODE_WRONG_USE);
     worker_start(sim, 0, 1);
     worker_start(sim, 1, 2);
     sim_run_until(sim, sim->now_ns + 10 * SIM_S, trained_a_little);
     EXPECT(trained_a_little(sim));
-}
-
-/* ---- wrong hellos ---- */
-
-static void hellos(struct sim *sim)
-{
-    sim_start_server(sim, 0);
-    sim_start_server(sim, 1);
-    seconds(sim, 1);
-    struct sim_raw *raw = raw_new(sim);
-
-    Pmd__Hello hello = raw_hello(raw, PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
-    hello.token.len = 5;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_UNAUTHENTICATED, "token");
-    hello.token.len = 0;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_UNAUTHENTICATED, "token");
-    hello = raw_hello(raw, PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
-    hello.job = "another";
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_FAILED_PRECONDITION, "another");
-    hello.job = "sim";
-    hello.protocol_minor++;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_FAILED_PRECONDITION, "protocol");
-    hello.protocol_minor--;
-    hello.rank_plus_1 = 9;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_INVALID_ARGUMENT, "rank 8");
-    hello.rank_plus_1 = 0;
-    REFUSED(raw_connect(raw, other_address), FRAME_HELLO, &hello.base, STATUS_INVALID_ARGUMENT, coordinator_address);
-    hello.role = (Pmd__Role)9;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_INVALID_ARGUMENT, "role");
-    hello.role = PMD__ROLE__ROLE_SERVER;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_INVALID_ARGUMENT, "reached");
-    hello.channel = PMD__CHANNEL__CHANNEL_BULK;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_INVALID_ARGUMENT, "bulk");
-    hello.role = PMD__ROLE__ROLE_WORKER;
-    hello.rank_plus_1 = 7;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_HELLO, &hello.base, STATUS_INVALID_ARGUMENT, "rank 6");
-    Pmd__List list = PMD__LIST__INIT;
-    REFUSED(raw_connect(raw, coordinator_address), FRAME_LIST, &list.base, STATUS_UNAUTHENTICATED, "HELLO");
-}
-
-static void ranks_and_readers(struct sim *sim)
-{
-    struct sim_raw *raws[4];
-    struct raw_link *links[4];
-
-    sim_start_server(sim, 0);
-    sim_start_server(sim, 1);
-    seconds(sim, 1);
-    for (int i = 0; i < 3; i++) {
-        raws[i] = raw_new(sim);
-        links[i] = raw_connect(raws[i], coordinator_address);
-        Pmd__Hello hello = raw_hello(raws[i], PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
-        if (i < 2)
-            EXPECT(raw_ask(links[i], FRAME_HELLO, &hello.base) == FRAME_HELLO_REPLY);
-        else
-            REFUSED(links[i], FRAME_HELLO, &hello.base, STATUS_RESOURCE_EXHAUSTED, "all 2 ranks");
-    }
-    /* The same connection number once more, a newer process, and the older one again. */
-    Pmd__Hello again = raw_hello(raws[0], PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
-    again.connection = 1;
-    REFUSED(raw_connect(raws[0], coordinator_address), FRAME_HELLO, &again.base, STATUS_ABORTED, "newer connection");
-    Pmd__Hello newer = raw_hello(raws[2], PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
-    newer.rank_plus_1 = 1;
-    EXPECT(raw_ask(raw_connect(raws[2], coordinator_address), FRAME_HELLO, &newer.base) == FRAME_HELLO_REPLY);
-    seconds(sim, 1);
-    EXPECT(!links[0]->link && links[0]->exit_code == EXIT_CODE_FENCED);
-    again = raw_hello(raws[0], PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
-    again.rank_plus_1 = 1;
-    again.incarnation = 1;
-    REFUSED(raw_connect(raws[0], coordinator_address), FRAME_HELLO, &again.base, STATUS_ABORTED, "fenced");
-    raws[3] = raw_new(sim);
-    for (int i = 0; i <= LIMIT_READERS; i++) {
-        struct raw_link *link = raw_connect(raws[3], coordinator_address);
-        Pmd__Hello hello = raw_hello(raws[3], PMD__ROLE__ROLE_READER, PMD__CHANNEL__CHANNEL_CONTROL);
-        if (i < LIMIT_READERS)
-            EXPECT(raw_ask(link, FRAME_HELLO, &hello.base) == FRAME_HELLO_REPLY);
-        else
-            REFUSED(link, FRAME_HELLO, &hello.base, STATUS_RESOURCE_EXHAUSTED, "readers");
-    }
-}
-
-/* ---- requests ---- */
-
-struct party { /* two workers and a reader, connected */
-    struct sim_raw *raws[3];
-    struct raw_link *control[3];
-    struct raw_link *bulk[2][2]; /* [rank][server] */
-};
-
-static void meet(struct sim *sim, struct party *party)
-{
-    sim_start_server(sim, 0);
-    sim_start_server(sim, 1);
-    seconds(sim, 1);
-    for (int i = 0; i < 3; i++) {
-        party->raws[i] = raw_new(sim);
-        party->control[i] = raw_connect(party->raws[i], coordinator_address);
-        Pmd__Hello hello = raw_hello(party->raws[i], i < 2 ? PMD__ROLE__ROLE_WORKER : PMD__ROLE__ROLE_READER,
-                                     PMD__CHANNEL__CHANNEL_CONTROL);
-        EXPECT(raw_ask(party->control[i], FRAME_HELLO, &hello.base) == FRAME_HELLO_REPLY);
-    }
-}
-
-static void connect_bulk(struct sim *sim, struct party *party, uint32_t rank)
-{
-    for (int s = 0; s < 2; s++) {
-        party->bulk[rank][s] = raw_connect(party->raws[rank], s ? other_address : coordinator_address);
-        Pmd__Hello hello =
-            raw_hello(party->raws[rank], PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_BULK);
-        hello.rank_plus_1 = rank + 1;
-        hello.incarnation = 1;
-        EXPECT(raw_ask(party->bulk[rank][s], FRAME_HELLO, &hello.base) == FRAME_HELLO_REPLY);
-    }
-}
-
-static Pmd__VariableSpec spec_of(char *name, uint64_t *shape)
-{
-    Pmd__VariableSpec spec = PMD__VARIABLE_SPEC__INIT;
-
-    spec.name = name;
-    spec.dtype = PMD__DATA_TYPE__DATA_TYPE_FLOAT32;
-    spec.n_shape = 1;
-    spec.shape = shape;
-    spec.trainable = true;
-    return spec;
-}
-
-static void create(struct sim *sim, struct raw_link *link, char *name)
-{
-    uint64_t shape = 2;
-    Pmd__VariableSpec spec = spec_of(name, &shape);
-    Pmd__Create message = PMD__CREATE__INIT;
-
-    message.spec = &spec;
-    EXPECT(raw_ask(link, FRAME_CREATE, &message.base) == FRAME_CREATE_REPLY);
-}
-
-static void configure(struct sim *sim, struct raw_link *link)
-{
-    Pmd__OptimizerSpec spec = PMD__OPTIMIZER_SPEC__INIT;
-    Pmd__Configure message = PMD__CONFIGURE__INIT;
-
-    spec.name = "sgd";
-    message.spec = &spec;
-    EXPECT(raw_ask(link, FRAME_CONFIGURE, &message.base) == FRAME_DONE);
-}
-
-/* Variables a and b: one on each server. */
-static void start_both(struct sim *sim, struct party *party)
-{
-    Pmd__Start start = PMD__START__INIT;
-
-    for (int i = 0; i < 2; i++) {
-        configure(sim, party->control[i]);
-        create(sim, party->control[i], "a");
-        create(sim, party->control[i], "b");
-    }
-    raw_send(party->control[0], FRAME_START, &start.base, 90);
-    EXPECT(raw_ask(party->control[1], FRAME_START, &start.base) == FRAME_REGISTRY);
-    seconds(sim, 1);
-    EXPECT(sim_coordinator(sim)->committed_plus_1 == 1);
-}
-
-static void wrong_create_and_start(struct sim *sim, struct party *party)
-{
-    Pmd__Start start = PMD__START__INIT;
-    Pmd__Create message = PMD__CREATE__INIT;
-    uint64_t shape = 2;
-    char name[] = "a", later[] = "later";
-    Pmd__VariableSpec spec = spec_of(name, &shape);
-
-    raw_send(party->control[0], FRAME_START, &start.base, 91);
-    REFUSED(party->control[1], FRAME_START, &start.base, STATUS_FAILED_PRECONDITION, "no rank has created");
-    create(sim, party->control[0], name);
-    spec.initializer = PMD__INITIALIZER_KIND__INITIALIZER_KIND_ONES;
-    message.spec = &spec;
-    REFUSED(party->control[1], FRAME_CREATE, &message.base, STATUS_ALREADY_EXISTS, "'a'");
-    raw_send(party->control[0], FRAME_START, &start.base, 92);
-    REFUSED(party->control[1], FRAME_START, &start.base, STATUS_FAILED_PRECONDITION, "optimizer 0");
-    start_both(sim, party);
-    spec = spec_of(later, &shape);
-    REFUSED(party->control[1], FRAME_CREATE, &message.base, STATUS_FAILED_PRECONDITION, "'later'");
-}
-
-static void wrong_configure(struct sim *sim, struct party *party)
-{
-    Pmd__OptimizerSpec spec = PMD__OPTIMIZER_SPEC__INIT;
-    Pmd__Configure message = PMD__CONFIGURE__INIT;
-
-    message.spec = &spec;
-    spec.name = "no-such";
-    REFUSED(party->control[0], FRAME_CONFIGURE, &message.base, STATUS_NOT_FOUND, "no-such");
-    spec.name = "adam";
-    REFUSED(party->control[0], FRAME_CONFIGURE, &message.base, STATUS_FAILED_PRECONDITION, "adam");
-    spec.optimizer = 3;
-    REFUSED(party->control[0], FRAME_CONFIGURE, &message.base, STATUS_FAILED_PRECONDITION, "optimizer 3");
-}
-
-static void wrong_reader(struct sim *sim, struct party *party)
-{
-    Pmd__Set set = PMD__SET__INIT;
-    Pmd__Start start = PMD__START__INIT;
-    Pmd__List list = PMD__LIST__INIT;
-
-    set.key = "momentum";
-    REFUSED(party->control[2], FRAME_SET, &set.base, STATUS_INVALID_ARGUMENT, "momentum");
-    set.key = "learning-rate";
-    set.value = NAN;
-    REFUSED(party->control[2], FRAME_SET, &set.base, STATUS_INVALID_ARGUMENT, "number");
-    REFUSED(party->control[2], FRAME_START, &start.base, STATUS_PERMISSION_DENIED, "START");
-    REFUSED(party->control[0], FRAME_LIST, &list.base, STATUS_PERMISSION_DENIED, "LIST");
-}
-
-static void wrong_finish(struct sim *sim, struct party *party)
-{
-    Pmd__Finish finish = PMD__FINISH__INIT;
-    Pmd__StepEnd end = PMD__STEP_END__INIT;
-
-    finish.step = 9;
-    REFUSED(party->control[0], FRAME_FINISH, &finish.base, STATUS_FAILED_PRECONDITION, "step 9");
-    end.step = 5;
-    REFUSED(party->control[0], FRAME_STEP_END, &end.base, STATUS_FAILED_PRECONDITION, "step 5");
-    seconds(sim, 1);
-    EXPECT(!party->control[0]->link);
-}
-
-static void requests(struct sim *sim)
-{
-    struct party party;
-    Pmd__Status status = PMD__STATUS__INIT;
-    Pmd__Shutdown shutdown = PMD__SHUTDOWN__INIT;
-    Pmd__Set set = PMD__SET__INIT;
-
-    meet(sim, &party);
-    set.key = "learning-rate";
-    REFUSED(party.control[2], FRAME_SET, &set.base, STATUS_FAILED_PRECONDITION, "trains");
-    EXPECT(raw_ask(party.control[2], FRAME_STATUS, &status.base) == FRAME_STATUS_REPLY);
-    wrong_create_and_start(sim, &party);
-    wrong_configure(sim, &party);
-    wrong_reader(sim, &party);
-    EXPECT(raw_ask(party.control[2], FRAME_STATUS, &status.base) == FRAME_STATUS_REPLY);
-    wrong_finish(sim, &party);
-    EXPECT(raw_ask(party.control[2], FRAME_SHUTDOWN, &shutdown.base) == FRAME_DONE);
-    seconds(sim, 1);
-    EXPECT(server_of(sim, 1)->ended && server_of(sim, 1)->exit_code == EXIT_CODE_DONE);
-    EXPECT(party.control[1]->type == FRAME_END && party.control[1]->exit_code == EXIT_CODE_DONE);
-}
-
-/* ---- barriers ---- */
-
-static void barriers(struct sim *sim)
-{
-    struct party party;
-    Pmd__Barrier message = PMD__BARRIER__INIT;
-    char name[32];
-
-    meet(sim, &party);
-    message.name = "";
-    REFUSED(party.control[0], FRAME_BARRIER, &message.base, STATUS_INVALID_ARGUMENT, "name");
-    message.name = name;
-    for (uint64_t i = 0; i < LIMIT_BARRIERS_KEPT + 20; i++) {
-        snprintf(name, sizeof name, "b%llu", (unsigned long long)i);
-        raw_send(party.control[0], FRAME_BARRIER, &message.base, 1000 + i);
-        EXPECT(raw_ask(party.control[1], FRAME_BARRIER, &message.base) == FRAME_BARRIER_REPLY);
-    }
-    /* One that is past is answered at once; one that is forgotten begins anew. */
-    EXPECT(raw_ask(party.control[0], FRAME_BARRIER, &message.base) == FRAME_BARRIER_REPLY);
-    seconds(sim, 1);
-    for (uint64_t i = 0; i < LIMIT_BARRIERS_KEPT * 2 + 5; i++) {
-        snprintf(name, sizeof name, "w%llu", (unsigned long long)i);
-        raw_send(party.control[0], FRAME_BARRIER, &message.base, 5000 + i);
-    }
-    seconds(sim, 1);
-    EXPECT(party.control[0]->type == FRAME_FAILURE && party.control[0]->status == STATUS_RESOURCE_EXHAUSTED);
-}
-
-/* ---- steps ---- */
-
-static Pmd__StepBegin begin_of(uint64_t step, uint64_t examples)
-{
-    Pmd__StepBegin begin = PMD__STEP_BEGIN__INIT;
-
-    begin.step = step;
-    begin.examples = examples;
-    return begin;
-}
-
-static void push(struct raw_link *link, uint64_t step, uint32_t variable)
-{
-    static const float gradient[2] = {1, 2};
-    uint32_t block = 0;
-    Pmd__Push message = PMD__PUSH__INIT;
-
-    message.step = step;
-    message.n_variable = message.n_block = 1;
-    message.variable = &variable;
-    message.block = &block;
-    raw_send_bytes(link, FRAME_PUSH, &message.base, 500, gradient, sizeof gradient);
-}
-
-static uint32_t server_of_variable(struct sim *sim, uint32_t variable)
-{
-    return placement_server_of(&sim->servers[0]->server->service.store.placement, variable, 0);
-}
-
-/* The connection is refused with this; the next call makes it anew. */
-static void expect_end_of_bulk(struct sim *sim, int line, struct party *party, uint32_t rank, const char *part)
-{
-    struct raw_link *link = party->bulk[rank][0];
-
-    if (link->type != FRAME_FAILURE)
-        raw_wait(link);
-    if (link->type != FRAME_FAILURE)
-        sim_fail(sim, "scenario", "line %d: no failure, but %s", line, frame_type_name(link->type));
-    expect_text(sim, line, link->text, part);
-    seconds(sim, 1);
-    if (link->link)
-        sim_fail(sim, "scenario", "line %d: the connection is still there", line);
-    connect_bulk(sim, party, rank);
-}
-
-#define BULK_ENDS(rank, part) expect_end_of_bulk(sim, __LINE__, &party, rank, part)
-
-static void wrong_steps(struct sim *sim)
-{
-    struct party party;
-    Pmd__StepClose close = PMD__STEP_CLOSE__INIT;
-    Pmd__Pull pull = PMD__PULL__INIT;
-    uint32_t mine = 0, block = 0;
-
-    meet(sim, &party);
-    start_both(sim, &party);
-    connect_bulk(sim, &party, 0);
-    connect_bulk(sim, &party, 1);
-    mine = server_of_variable(sim, 0) == 0 ? 0 : 1;
-    Pmd__StepBegin begin = begin_of(5, 1);
-    raw_send(party.bulk[0][0], FRAME_STEP_BEGIN, &begin.base, 0);
-    BULK_ENDS(0, "step 5");
-    begin = begin_of(1, UINT64_MAX);
-    raw_send(party.bulk[0][0], FRAME_STEP_BEGIN, &begin.base, 0);
-    BULK_ENDS(0, "examples");
-    close.step = 1;
-    raw_send(party.bulk[0][0], FRAME_STEP_CLOSE, &close.base, 0);
-    BULK_ENDS(0, "has not begun");
-    close.step = 7;
-    raw_send(party.bulk[0][0], FRAME_STEP_CLOSE, &close.base, 0);
-    BULK_ENDS(0, "step 7");
-    push(party.bulk[0][0], 1, mine);
-    BULK_ENDS(0, "before its step_begin");
-    push(party.bulk[0][0], 6, mine);
-    BULK_ENDS(0, "step 6");
-    begin = begin_of(1, 0);
-    raw_send(party.bulk[0][0], FRAME_STEP_BEGIN, &begin.base, 0);
-    push(party.bulk[0][0], 1, mine);
-    BULK_ENDS(0, "0 examples");
-    begin = begin_of(1, 4);
-    raw_send(party.bulk[0][0], FRAME_STEP_BEGIN, &begin.base, 0);
-    BULK_ENDS(0, "now says 4");
-    pull.step = 9;
-    pull.n_variable = pull.n_block = 1;
-    pull.variable = &mine;
-    pull.block = &block;
-    raw_send(party.bulk[0][0], FRAME_PULL, &pull.base, 77);
-    BULK_ENDS(0, "step 9");
-    begin = begin_of(2, 3);
-    raw_send(party.bulk[1][0], FRAME_STEP_BEGIN, &begin.base, 0);
-    close.step = 2;
-    raw_send(party.bulk[1][0], FRAME_STEP_CLOSE, &close.base, 0);
-    push(party.bulk[1][0], 2, mine);
-    BULK_ENDS(1, "after its step_close");
-}
-
-static void end_step(struct party *party, uint32_t rank, uint64_t step)
-{
-    Pmd__StepEnd end = PMD__STEP_END__INIT;
-
-    end.step = step;
-    raw_send(party->control[rank], FRAME_STEP_END, &end.base, 0);
-}
-
-/* Ranks without examples go through steps, to get to later ones. */
-static void idle_step(struct sim *sim, struct party *party, uint32_t ranks, uint64_t step)
-{
-    Pmd__StepBegin begin = begin_of(step, 0);
-
-    for (uint32_t rank = 0; rank < ranks; rank++) {
-        for (int s = 0; s < 2; s++)
-            raw_send(party->bulk[rank][s], FRAME_STEP_BEGIN, &begin.base, 0);
-        end_step(party, rank, step);
-    }
-    seconds(sim, 1);
-    EXPECT(sim_coordinator(sim)->committed_plus_1 == step + 1);
-}
-
-static void finish_of(struct sim *sim, struct party *party, uint32_t rank, uint64_t step)
-{
-    Pmd__Finish finish = PMD__FINISH__INIT;
-
-    finish.step = step;
-    EXPECT(raw_ask(party->control[rank], FRAME_FINISH, &finish.base) == FRAME_DONE);
-}
-
-/* A version that is gone, a rank that finished, and one that finished with a step that its successor has to do. */
-static void late_and_finished(struct sim *sim)
-{
-    struct party party;
-    Pmd__Pull pull = PMD__PULL__INIT;
-    uint32_t variable, block = 0;
-
-    meet(sim, &party);
-    start_both(sim, &party);
-    connect_bulk(sim, &party, 0);
-    connect_bulk(sim, &party, 1);
-    variable = server_of_variable(sim, 0) == 0 ? 0 : 1;
-    idle_step(sim, &party, 2, 1);
-    idle_step(sim, &party, 2, 2);
-    idle_step(sim, &party, 2, 3);
-    pull.step = 1;
-    pull.n_variable = pull.n_block = 1;
-    pull.variable = &variable;
-    pull.block = &block;
-    REFUSED(party.bulk[0][0], FRAME_PULL, &pull.base, STATUS_OUT_OF_RANGE, "step 1");
-    finish_of(sim, &party, 1, 4);
-    Pmd__StepBegin begin = begin_of(5, 1);
-    raw_send(party.bulk[1][0], FRAME_STEP_BEGIN, &begin.base, 0);
-    BULK_ENDS(1, "finished at step 4");
-    /* Another process takes the rank: step 4 is not committed, so it is not told that it has finished. */
-    party.raws[1] = raw_new(sim);
-    party.control[1] = raw_connect(party.raws[1], coordinator_address);
-    Pmd__Hello hello = raw_hello(party.raws[1], PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
-    hello.rank_plus_1 = 2;
-    EXPECT(raw_ask(party.control[1], FRAME_HELLO, &hello.base) == FRAME_HELLO_REPLY && !party.control[1]->finished);
-    Pmd__Finish finish = PMD__FINISH__INIT;
-    finish.step = 5;
-    REFUSED(party.control[1], FRAME_FINISH, &finish.base, STATUS_FAILED_PRECONDITION, "after step 4 before");
-    finish_of(sim, &party, 1, 3);
-    idle_step(sim, &party, 1, 4);
-    finish_of(sim, &party, 0, 4);
-    seconds(sim, 1);
-    EXPECT(sim_coordinator(sim)->state == JOB_FINISHED);
-}
-
-/* One rank pushes a variable of the other server and one does not: that server complains to the coordinator. */
-static void disagreement(struct sim *sim)
-{
-    struct party party;
-    Pmd__StepClose close = PMD__STEP_CLOSE__INIT;
-    Pmd__StepBegin begin = begin_of(1, 2);
-
-    meet(sim, &party);
-    start_both(sim, &party);
-    close.step = 1;
-    uint32_t variable = server_of_variable(sim, 0) == 1 ? 0 : 1;
-    for (uint32_t rank = 0; rank < 2; rank++) {
-        connect_bulk(sim, &party, rank);
-        for (int s = 0; s < 2; s++)
-            raw_send(party.bulk[rank][s], FRAME_STEP_BEGIN, &begin.base, 0);
-    }
-    push(party.bulk[0][1], 1, variable);
-    for (uint32_t rank = 0; rank < 2; rank++)
-        raw_send(party.bulk[rank][1], FRAME_STEP_CLOSE, &close.base, 0);
-    seconds(sim, 2);
-    EXPECT(server_of(sim, 0)->ended && server_of(sim, 0)->exit_code == EXIT_CODE_FAILED);
-    EXPECT_TEXT(server_of(sim, 0)->end_message, "all ranks must agree");
-    EXPECT(party.control[0]->type == FRAME_END && server_of(sim, 1)->exit_code == EXIT_CODE_FAILED);
 }
 
 /* ---- all of them ---- */
@@ -659,13 +188,13 @@ static const struct scenario scenarios[] = {
     {"coordinator_silent", coordinator_silent},
     {"stopped", stopped},
     {"server_replaced", server_replaced},
-    {"hellos", hellos},
-    {"ranks_and_readers", ranks_and_readers},
-    {"requests", requests},
-    {"barriers", barriers},
-    {"wrong_steps", wrong_steps},
-    {"late_and_finished", late_and_finished},
-    {"disagreement", disagreement},
+    {"hellos", scenario_hellos},
+    {"ranks_and_readers", scenario_ranks_and_readers},
+    {"requests", scenario_requests},
+    {"barriers", scenario_barriers},
+    {"wrong_steps", scenario_wrong_steps},
+    {"late_and_finished", scenario_late_and_finished},
+    {"disagreement", scenario_disagreement},
 };
 
 static bool run_scenario(struct sim *sim, const struct scenario *scenario, bool trace)
@@ -699,8 +228,8 @@ bool scenarios_run(struct sim *sim, const char *only, bool trace)
         count++;
         if (run_scenario(sim, &scenarios[i], trace))
             continue;
-        fprintf(stderr, "scenario %s: %s\n  repeat it: build/sim --scenario %s --trace\n", scenarios[i].name,
-                sim->failure, scenarios[i].name);
+        fprintf(stderr, "scenario %s: %s\n  repeat it: build/sim --scenario %s --trace\n",
+                scenarios[i].name, sim->failure, scenarios[i].name);
         return false;
     }
     printf("%zu scenarios\n", count);
