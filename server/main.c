@@ -45,6 +45,15 @@ static void on_signal(int signal_number)
     net_driver_stop(driver);
 }
 
+/* Before the driver is gone, which the handler would stop: the end has begun anyhow. */
+static void ignore_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_IGN};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
@@ -303,6 +312,7 @@ static int run(const struct config *config, const struct token *token)
     status = listen_all(config, address, &wide, &err);
     if (status) {
         log_error("%s", err.message);
+        ignore_signals();
         net_driver_free(driver);
         return EXIT_CODE_WRONG_USE;
     }
@@ -343,6 +353,7 @@ static int run(const struct config *config, const struct token *token)
         serve(&server, &io, wide);
         exit_code = finish(&server);
     }
+    ignore_signals();
     net_driver_free(driver);
     server_release(&server);
     return exit_code;
