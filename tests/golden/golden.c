@@ -10,7 +10,8 @@
 
 enum { PATH_BYTES = 4096, NAME_BYTES = 256 };
 
-static void set_message(struct golden_case *golden, const char *format, va_list arguments)
+static void PRINTF_LIKE(2, 0)
+    set_message(struct golden_case *golden, const char *format, va_list arguments)
 {
     if (golden->message[0] == '\0')
         vsnprintf(golden->message, sizeof golden->message, format, arguments);
