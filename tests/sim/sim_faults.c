@@ -112,7 +112,7 @@ static void reset(struct sim *sim)
 /* One direction is silent for a while; then the connection breaks, or everything comes at once. */
 static void blackout(struct sim *sim)
 {
-    struct sim_end *end = net_random_end(sim, true);
+    struct sim_end *end = net_random_end(sim, sim_chance(sim, 600));
 
     if (!end)
         return;
