@@ -104,12 +104,12 @@ report 'a class that the training file does not have'
 
 # ---- a terminal ----
 
-if command -v script >/dev/null; then
+if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
     script -qec "$worker ${digits[*]} --epochs 2" /dev/null >"$work/out" 2>"$work/err" </dev/null
     grep -q 'Epoch 1/2' "$work/out" && grep -q '━━━━━━━━━━━━━━━━━━━━' "$work/out" && grep -q '/step - accuracy: ' "$work/out"
     report 'a progress bar on a terminal'
 else
-    skip 'a progress bar on a terminal' 'no program script'
+    skip 'a progress bar on a terminal' 'no program script, or no pseudo-terminals here'
 fi
 
 # ---- interrupted ----

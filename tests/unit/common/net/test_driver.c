@@ -1,3 +1,4 @@
+#include "tests/lib/localhost.h"
 #include "tests/lib/toy_engine.h"
 
 #include "common/base/alloc.h"
@@ -227,6 +228,7 @@ static void test_names_are_looked_up(void **state)
     struct link *link;
 
     (void)state;
+    skip_without_localhost();
     toy_pair_start(&pair, "127.0.0.1:0", NULL, NULL);
     snprintf(by_name, sizeof by_name, "localhost:%s", strrchr(pair.address, ':') + 1);
     link = toy_connect(&pair.client, by_name);
