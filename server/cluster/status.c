@@ -119,7 +119,7 @@ static void fill_server(const struct coordinator_server *server, uint32_t index,
 }
 
 /* Header space is bounded: of a very large job the first members are listed. */
-enum { LISTED_MAX = 128 };
+enum { LISTED_MAX = 64 };
 
 struct lists {
     Pmd__WorkerStatus workers[LISTED_MAX];
