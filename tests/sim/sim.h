@@ -60,6 +60,7 @@ enum sim_event_kind {
     EVENT_TURN,
     EVENT_START,
     EVENT_FAULT,
+    EVENT_SUPERVISE,
 };
 
 struct sim_event {
@@ -271,6 +272,7 @@ struct sim {
     struct sim_process *servers[SIM_SERVERS_MAX];
     struct sim_process *workers[SIM_WORKERS_MAX]; /* the newest of each place */
     struct sim_process *readers[SIM_READERS_MAX];
+    uint32_t restarts[SIM_WORKERS_MAX]; /* starts that are planned */
     struct sim_oracle oracle;
     struct sim_totals totals;
     /* Checks. */
@@ -358,6 +360,7 @@ uint64_t check_duplicates(const struct sim *sim);
 /* sim_faults.c */
 void faults_start(struct sim *sim);
 void faults_event(struct sim *sim);
+void faults_supervise(struct sim *sim);
 void faults_restart_worker(struct sim *sim, uint32_t slot, uint64_t delay_ns, uint32_t rank_plus_1);
 
 /* sim_scenario.c: all of them, or one by name. */

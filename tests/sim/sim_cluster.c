@@ -162,6 +162,9 @@ static void dispatch(struct sim *sim, const struct sim_event *event)
     case EVENT_FAULT:
         faults_event(sim);
         break;
+    case EVENT_SUPERVISE:
+        faults_supervise(sim);
+        break;
     default:
         net_event(sim, event);
     }

@@ -7,6 +7,7 @@
 #include "tests/sim/sim.h"
 
 #define FAULTS_SLOW_NS (15 * SIM_S)
+#define SUPERVISE_NS   (3 * SIM_S)
 
 enum {
     FORCED_EACH = 2, /* crashes and resets that every seed has */
@@ -15,13 +16,45 @@ enum {
 void faults_start(struct sim *sim)
 {
     sim->faults_on = true;
+    sim_push_event(sim, sim->now_ns + SUPERVISE_NS, EVENT_SUPERVISE, NULL, 0);
     sim_push_event(sim, sim->now_ns + sim_below(sim, 200 * SIM_MS), EVENT_FAULT, NULL, 0);
 }
 
 void faults_restart_worker(struct sim *sim, uint32_t slot, uint64_t delay_ns, uint32_t rank_plus_1)
 {
+    sim->restarts[slot]++;
     sim_push_event(sim, sim->now_ns + delay_ns, EVENT_START, NULL,
                    (uint64_t)slot << 32 | rank_plus_1);
+}
+
+/* A rank that has something left to do and that no living process holds. */
+static uint32_t orphan_plus_1(struct sim *sim)
+{
+    for (uint32_t rank = 0; rank < sim->plan.workers; rank++) {
+        bool held = false;
+        for (size_t i = 0; i < sim->process_count; i++) {
+            const struct sim_process *process = sim->processes[i];
+            held = held || (process->role == SIM_WORKER && process->alive &&
+                            worker_rank_plus_1(process) == rank + 1);
+        }
+        if (!held && !(sim->done_ranks >> rank & 1))
+            return rank + 1;
+    }
+    return 0;
+}
+
+/* Where ranks are left to the coordinator, two places may meet at one rank: whoever is left without
+ * work takes the orphan. */
+void faults_supervise(struct sim *sim)
+{
+    sim_push_event(sim, sim->now_ns + SUPERVISE_NS, EVENT_SUPERVISE, NULL, 0);
+    for (uint32_t slot = 0; slot < sim->plan.workers; slot++) {
+        if (!sim->workers[slot] || sim->workers[slot]->alive || sim->restarts[slot])
+            continue;
+        if (orphan_plus_1(sim))
+            faults_restart_worker(sim, slot, SIM_MS, orphan_plus_1(sim));
+        return;
+    }
 }
 
 /* How long something lasts: mostly short, sometimes long, but never so that a cluster cannot form

@@ -91,6 +91,13 @@ void scenario_ranks_and_readers(struct sim *sim)
     again.incarnation = 1;
     REFUSED(raw_connect(raws[0], SCENARIO_COORDINATOR), FRAME_HELLO, &again.base, STATUS_ABORTED,
             "fenced");
+    /* Its very first hello, late: it names no incarnation, and must not fence the newer process. */
+    again = raw_hello(raws[0], PMD__ROLE__ROLE_WORKER, PMD__CHANNEL__CHANNEL_CONTROL);
+    REFUSED(raw_connect(raws[0], SCENARIO_COORDINATOR), FRAME_HELLO, &again.base, STATUS_ABORTED,
+            "fenced");
+    again.rank_plus_1 = 1;
+    REFUSED(raw_connect(raws[0], SCENARIO_COORDINATOR), FRAME_HELLO, &again.base, STATUS_ABORTED,
+            "fenced");
     raws[3] = raw_new(sim);
     for (int i = 0; i <= LIMIT_READERS; i++) {
         struct raw_link *link = raw_connect(raws[3], SCENARIO_COORDINATOR);

@@ -150,6 +150,49 @@ static void stopped(struct sim *sim)
            sim->worker_exits[0] == EXIT_CODE_SIGTERM);
 }
 
+static struct sim_end *control_of(struct sim *sim, const struct sim_process *process)
+{
+    for (struct sim_end *end = sim->ends; end; end = end->next) {
+        if (end->process == process && end->control && !end->closed)
+            return end;
+    }
+    sim_fail(sim, "scenario", "%s has no control connection", process->name);
+}
+
+/* A worker sleeps for longer than its patience, with no connection: it tries before it gives up. */
+static void sleeper(struct sim *sim)
+{
+    train_a_little(sim);
+    uint64_t committed_plus_1 = sim_coordinator(sim)->committed_plus_1;
+    net_reset(control_of(sim, sim->workers[1]));
+    sim_run_until(sim, sim->now_ns + 10 * SIM_MS, NULL);
+    sim->workers[1]->frozen_until_ns = sim->now_ns + 15 * SIM_S;
+    scenario_seconds(sim, 18);
+    EXPECT(sim->worker_exits[1] == 0 &&
+           sim_coordinator(sim)->committed_plus_1 > committed_plus_1 + 3);
+}
+
+/* A server that loses its connection before training keeps its place, whoever comes meanwhile. */
+static void server_keeps_its_place(struct sim *sim)
+{
+    sim->plan.servers = 3;
+    sim_start_server(sim, 0);
+    sim_start_server(sim, 1);
+    scenario_seconds(sim, 1);
+    EXPECT(scenario_server(sim, 1)->service.server == 1);
+    net_reset(control_of(sim, sim->servers[1]));
+    sim_run_until(sim, sim->now_ns + 5 * SIM_MS, NULL);
+    sim->servers[1]->frozen_until_ns = sim->now_ns + SIM_S;
+    sim_start_server(sim, 2);
+    scenario_seconds(sim, 3);
+    EXPECT(scenario_server(sim, 1)->service.server == 1 &&
+           scenario_server(sim, 2)->service.server == 2);
+    worker_start(sim, 0, 1);
+    worker_start(sim, 1, 2);
+    sim_run_until(sim, sim->now_ns + 10 * SIM_S, trained_a_little);
+    EXPECT(trained_a_little(sim));
+}
+
 /* One that dies before anything is placed may be replaced; one too many is not wanted. */
 static void server_replaced(struct sim *sim)
 {
@@ -187,6 +230,8 @@ static const struct scenario scenarios[] = {
     {"coordinator_lost", coordinator_lost},
     {"coordinator_silent", coordinator_silent},
     {"stopped", stopped},
+    {"sleeper", sleeper},
+    {"server_keeps_its_place", server_keeps_its_place},
     {"server_replaced", server_replaced},
     {"hellos", scenario_hellos},
     {"ranks_and_readers", scenario_ranks_and_readers},

@@ -194,6 +194,10 @@ static void end(struct sim_worker *worker)
     size_t count = plan_metrics(worker_plan(worker), core_rank(worker->core), worker->step,
                                 metrics);
 
+    /* A call that is wrong costs the call, not the connection. */
+    const struct ps_metric wrong = {"two words", 1, 1};
+    if (core_step_end(worker->core, &wrong, 1, false, &err) != STATUS_INVALID_ARGUMENT)
+        sim_fail(sim, "calls-succeed", "a metric name that receivers refuse is taken");
     worker_must_ok(
         worker, "step_end",
         core_step_end(worker->core, metrics, count, plan_restarts_totals(worker->step), &err),
@@ -404,12 +408,7 @@ static void client_ended(struct sim_worker *worker, const struct error *why, int
     net_process_gone(process, false);
     if (sim->workers[process->slot] != process)
         return;
-    /* Who finds no free rank starts that of somebody who is not through. */
-    uint32_t rank_plus_1 = 0;
-    for (uint32_t rank = 0; rank < sim->plan.workers && why->status == STATUS_RESOURCE_EXHAUSTED;
-         rank++)
-        rank_plus_1 = sim->done_ranks >> rank & 1 ? rank_plus_1 : rank + 1;
-    faults_restart_worker(sim, process->slot, 20 * SIM_MS + sim_below(sim, SIM_S), rank_plus_1);
+    faults_restart_worker(sim, process->slot, 20 * SIM_MS + sim_below(sim, SIM_S), 0);
 }
 
 /* A program that is through looks on for a while, or closes its client and ends. */
@@ -489,6 +488,7 @@ void worker_start(struct sim *sim, uint32_t slot, uint32_t rank_plus_1)
     if (!worker->values || !worker->arrays[0] || !worker->arrays[1] || !worker->scratch)
         abort();
     sim->workers[slot] = process;
+    sim->restarts[slot] -= sim->restarts[slot] > 0;
     sim_trace(sim, "%s starts, rank %d", process->name, (int)rank_plus_1 - 1);
     sim_turn_at(process, sim->now_ns);
 }
