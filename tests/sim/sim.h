@@ -40,7 +40,7 @@
 enum {
     SIM_SERVERS_MAX = 4,
     SIM_WORKERS_MAX = 4,
-    SIM_READERS_MAX = 2,
+    SIM_READERS_MAX = 3,
     SIM_VARIABLES_MAX = 16,
     SIM_OPTIMIZERS_MAX = 4,
     SIM_STEPS_MAX = 80,
@@ -311,6 +311,8 @@ struct link_io net_io(struct sim_process *process);
 void net_event(struct sim *sim, const struct sim_event *event);
 /* The connection breaks: both ends learn of it, each in its time. */
 void net_reset(struct sim_end *end);
+/* Until then nothing can be written to it. */
+void net_not_read(struct sim_process *process, uint64_t until_ns);
 /* The process is gone: its ends close without a word to it. */
 void net_process_gone(struct sim_process *process, bool silent);
 /* Everything still open closes, as when a driver is freed. */

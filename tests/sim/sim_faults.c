@@ -102,6 +102,10 @@ static void freeze(struct sim *sim, struct sim_process *process, uint64_t for_ns
     sim_trace(sim, "%s freezes for %.3f s", process->name, (double)for_ns / 1e9);
     sim_note(sim, 2001, process->number, for_ns);
     process->frozen_until_ns = sim->now_ns + for_ns;
+    /* Often what its kernel takes in for it is full at once: then its peers keep all that they have
+     * for it. */
+    if (sim_chance(sim, 400))
+        net_not_read(process, sim->now_ns + for_ns);
 }
 
 static void freeze_worker(struct sim *sim)

@@ -555,6 +555,14 @@ void net_reset(struct sim_end *end)
     close_at(end->peer, sim->now_ns + later, "connection reset by the peer");
 }
 
+void net_not_read(struct sim_process *process, uint64_t until_ns)
+{
+    for (struct sim_end *end = process->sim->ends; end; end = end->next) {
+        if (!end->closed && end->peer && end->peer->process == process)
+            end->slow_until_ns = until_ns;
+    }
+}
+
 void net_process_gone(struct sim_process *process, bool silent)
 {
     struct sim *sim = process->sim;

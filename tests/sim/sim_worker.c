@@ -406,9 +406,9 @@ static void client_ended(struct sim_worker *worker, const struct error *why, int
     sim_trace(sim, "%s ends: %s", process->name, why->message);
     sim->totals.fenced += exit_code == EXIT_CODE_FENCED;
     net_process_gone(process, false);
-    if (sim->workers[process->slot] != process)
-        return;
-    faults_restart_worker(sim, process->slot, 20 * SIM_MS + sim_below(sim, SIM_S), 0);
+    /* Who found no free rank waits for one that is left alone: faults_supervise. */
+    if (sim->workers[process->slot] == process && why->status != STATUS_RESOURCE_EXHAUSTED)
+        faults_restart_worker(sim, process->slot, 20 * SIM_MS + sim_below(sim, SIM_S), 0);
 }
 
 /* A program that is through looks on for a while, or closes its client and ends. */
