@@ -96,9 +96,18 @@ static void describe_request(const struct core *core, const struct core_request 
     snprintf(ret_text, capacity, "%s: no answer from %s", request->what, text);
 }
 
+/* What a push_pull waits for, once its pull waits for nothing: the end of the gradient's loan. */
+static const struct core_push *lent_to(const struct core *core, const struct core_pull *pull)
+{
+    bool over = pull->missing == 0 || pull->error.status != STATUS_OK;
+
+    return over && pull->push ? core_pool_find(&core->pushes, pull->push) : NULL;
+}
+
 void core_describe(const struct core *core, ps_handle handle, char *ret_text, size_t capacity)
 {
     uint32_t index = core_handle_index(handle);
+    const struct core_push *push;
     const void *record;
 
     ret_text[0] = 0;
@@ -110,7 +119,11 @@ void core_describe(const struct core *core, ps_handle handle, char *ret_text, si
         break;
     case CORE_KIND_PULL:
         record = core_pool_find(&core->pulls, handle);
-        if (record)
+        push = record ? lent_to(core, record) : NULL;
+        if (push)
+            describe_push(core, push, core_handle_index(((const struct core_pull *)record)->push),
+                          ret_text, capacity);
+        else if (record)
             describe_pull(core, record, index, ret_text, capacity);
         break;
     case CORE_KIND_REQUEST:

@@ -131,11 +131,14 @@ static struct standing push_standing(const struct core *core, struct core_push *
 
 static struct standing pull_standing(const struct core *core, struct core_pull *pull)
 {
+    const struct core_push *push = pull->push ? core_pool_find(&core->pushes, pull->push) : NULL;
+
+    if (push && (push->unacked || push->queued)) /* the gradient is still on loan */
+        return (struct standing){.pending = true, .record = pull};
     if (pull->error.status)
         return (struct standing){
             .status = pull->error.status, .error = &pull->error, .record = pull};
-    struct core_push *push = pull->push ? core_pool_find(&core->pushes, pull->push) : NULL;
-    if (core->ended && (!push || push->queued == 0))
+    if (core->ended)
         return (struct standing){.status = core->end.status, .error = &core->end, .record = pull};
     return (struct standing){.pending = true, .record = pull};
 }

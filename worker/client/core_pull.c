@@ -288,18 +288,27 @@ bool core_pull_failed(struct core_link *link, uint64_t request, const struct err
 
 /* ---- answers ---- */
 
+/* The entry that an answer is for. Of several for the same block, one that still waits: those that
+ * were given up may not have been asked for. */
 static bool block_find(struct core_pull_frame *frame, uint32_t variable, uint32_t block,
                        uint32_t *ret_index)
 {
+    bool found = false;
+
     for (uint32_t n = 0; n < frame->count; n++) {
         uint32_t i = (frame->found + n) % frame->count;
-        if (frame->blocks[i].variable != variable || frame->blocks[i].block != block)
+        const struct core_pull_block *entry = &frame->blocks[i];
+        bool waits = !entry->done && entry->place;
+        if (entry->variable != variable || entry->block != block || (found && !waits))
             continue;
-        frame->found = i + 1;
         *ret_index = i;
-        return true;
+        found = true;
+        if (waits)
+            break;
     }
-    return false;
+    if (found)
+        frame->found = *ret_index + 1;
+    return found;
 }
 
 static enum link_verdict head_places(struct core_link *link, struct core_pull_frame *frame,

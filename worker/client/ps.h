@@ -246,7 +246,8 @@ PS_API enum ps_status ps_step_end_restart(struct ps_client *client, const struct
 /*
  * Waits for a handle: a push is committed, a pull's values are there. timeout_ms: milliseconds,
  * PS_DEFAULT_TIMEOUT or PS_NO_TIMEOUT. After PS_DEADLINE_EXCEEDED of a pull nothing more is written
- * to its array; a push stays under way and its handle alive.
+ * to its array; a push stays under way and its handle alive. The gradient of a ps_push_pull stays
+ * on loan until ps_wait_step says that its step is done.
  */
 PS_API enum ps_status ps_wait(struct ps_client *client, ps_handle handle, int timeout_ms,
                               struct ps_error *err);

@@ -356,6 +356,61 @@ static void test_push_pull_waits_for_both_loans(void **state)
     fake_end(&net);
 }
 
+/* Two want the same block and the first goes away: the one answer is for the other. */
+static void test_answer_goes_to_who_still_waits(void **state)
+{
+    struct fake_net net;
+    ps_handle first, second;
+
+    (void)state;
+    start(&net, 1);
+    assert_int_equal(core_pull(net.core, TINY, 0, tiny, &first, NULL), STATUS_OK);
+    assert_int_equal(core_pull(net.core, TINY, 0, small, &second, NULL), STATUS_OK);
+    core_expire(net.core, first, 1, NULL);
+    core_flush(net.core);
+    struct fake_sent *sent = fake_next(fake_bulk(&net, 0), FRAME_PULL);
+    Pmd__Pull *pull = pull_of(sent);
+    assert_int_equal(pull->n_block, 1);
+    Pmd__PullReply reply = reply_to(pull, 0, 1);
+    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              sizeof tiny);
+    assert_true(core_ready(net.core, second));
+    assert_true(tiny[0] == 0 && small[2] == 3);
+    pmd__pull__free_unpacked(pull, NULL);
+    fake_end(&net);
+}
+
+/* A pull that failed does not give the gradient back before a server has it. */
+static void test_failed_push_pull_waits_for_the_gradient(void **state)
+{
+    struct fake_net net;
+    ps_handle handle;
+    static float gradient[10];
+    char text[ERROR_MESSAGE_BYTES];
+    enum status status;
+
+    (void)state;
+    start(&net, 1);
+    struct fake_link *link = fake_bulk(&net, 0);
+    assert_int_equal(core_step_begin(net.core, 1, 4, NULL), STATUS_OK);
+    assert_int_equal(core_push_pull(net.core, SMALL, gradient, small, &handle, NULL), STATUS_OK);
+    assert_int_equal(core_step_end(net.core, NULL, 0, false, NULL), STATUS_OK);
+    fake_next(link, FRAME_STEP_BEGIN);
+    uint64_t push = fake_next(link, FRAME_PUSH)->request;
+    fake_next(link, FRAME_STEP_CLOSE);
+    fail_pull(&net, fake_next(link, FRAME_PULL)->request, STATUS_OUT_OF_RANGE);
+    assert_false(core_ready(net.core, handle));
+    core_describe(net.core, handle, text, sizeof text);
+    assert_string_equal(text, "push 'small' of step 1: not acknowledged by server 0 "
+                              "(127.0.0.1:7000)");
+    fake_write(link, true);
+    assert_false(core_ready(net.core, handle));
+    fake_ack(&net, link, push);
+    assert_true(core_done(net.core, handle, &status, NULL, NULL));
+    assert_int_equal(status, STATUS_OUT_OF_RANGE);
+    fake_end(&net);
+}
+
 static void test_pull_reply_carries_the_grant(void **state)
 {
     struct fake_net net;
@@ -411,6 +466,8 @@ int main(void)
         cmocka_unit_test(test_failed_pull_names_variable_step_and_server),
         cmocka_unit_test(test_latest_moves_on_with_the_commits),
         cmocka_unit_test(test_push_pull_waits_for_both_loans),
+        cmocka_unit_test(test_answer_goes_to_who_still_waits),
+        cmocka_unit_test(test_failed_push_pull_waits_for_the_gradient),
         cmocka_unit_test(test_pull_reply_carries_the_grant),
         cmocka_unit_test(test_pull_of_a_far_step_waits_for_the_commit),
     };
