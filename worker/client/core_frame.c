@@ -81,7 +81,7 @@ static void on_barrier_reply(struct core_link *link, const void *message)
         request->metrics[i].sum = reply->totals[i]->sum;
         request->metrics[i].count = reply->totals[i]->count;
         if (!request->metrics[i].name)
-            error_no_memory(&request->error, "a barrier's totals");
+            core_name_error(core, reply->totals[i]->name, &request->error);
     }
     if (!request->metrics)
         error_no_memory(&request->error, "a barrier's totals");

@@ -282,8 +282,11 @@ enum status core_registry_add(struct core *core, const Pmd__Registry *page, bool
     if (page->servers != core->servers)
         return error_set(err, STATUS_INVALID_ARGUMENT, "registry for %u servers, there are %u",
                          page->servers, core->servers);
+    *ret_complete = core->registry_known;
+    if (core->registry_known) /* closed: what comes again changes nothing */
+        return STATUS_OK;
     enum status status = registry_page_add(&core->registry, page, ret_complete, err);
-    if (!status && *ret_complete && !core->registry_known)
+    if (!status && *ret_complete)
         status = place_variables(core, err);
     return status;
 }

@@ -15,6 +15,7 @@ enum {
     CORE_WINDOW_PULLS = 1024,
     CORE_FAILED_PULLS = 4096, /* pulls whose failure nobody asked for yet */
     CORE_TOTALS = 2,          /* committed steps whose totals are kept */
+    CORE_NAMES = 4096,        /* different names of metrics, own and the other ranks' */
 };
 
 #define CORE_SECOND         ((uint64_t)1000000000)
@@ -335,8 +336,10 @@ struct core_step *core_step_find(struct core *core, uint64_t step);
 enum status core_steps_init(struct core *core, struct error *err);
 void core_steps_release(struct core *core);
 void core_totals_keep(struct core *core, const Pmd__Commit *commit);
-/* A copy of a metric's name that lives as long as the core; NULL: no memory. */
+/* A copy of a metric's name that lives as long as the core; NULL: no memory, or too many. */
 const char *core_name_keep(struct core *core, const char *name);
+/* RESOURCE_EXHAUSTED: says why core_name_keep gave NULL. */
+enum status core_name_error(const struct core *core, const char *name, struct error *err);
 enum status core_metrics_check(const struct ps_metric *metrics, size_t count, struct error *err);
 
 /* ---- core_push.c ---- */

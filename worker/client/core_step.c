@@ -167,8 +167,11 @@ enum status core_step_end(struct core *core, const struct ps_metric *metrics, si
     for (size_t i = 0; i < count; i++) {
         step->metrics[i] = metrics[i];
         step->metrics[i].name = core_name_keep(core, metrics[i].name);
-        if (!step->metrics[i].name)
-            return error_no_memory(err, "the name of a metric");
+        if (!step->metrics[i].name) {
+            status = core_name_error(core, metrics[i].name, err);
+            error_wrap(err, "end of step %llu", (unsigned long long)core->last_begun);
+            return status;
+        }
     }
     step->metric_count = count;
     step->restart_totals = restart_totals;
@@ -191,6 +194,8 @@ const char *core_name_keep(struct core *core, const char *name)
         if (strcmp(core->names[i], name) == 0)
             return core->names[i];
     }
+    if (core->name_count == CORE_NAMES)
+        return NULL;
     if (core->name_count == core->name_capacity) {
         size_t capacity = core->name_capacity ? core->name_capacity * 2 : 16;
         char **grown = alloc_resize(core->names, capacity, sizeof *grown);
@@ -203,6 +208,15 @@ const char *core_name_keep(struct core *core, const char *name)
     if (copy)
         core->names[core->name_count++] = copy;
     return copy;
+}
+
+enum status core_name_error(const struct core *core, const char *name, struct error *err)
+{
+    if (core->name_count < CORE_NAMES)
+        return error_no_memory(err, "the name of a metric");
+    return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                     "metric '%.80s': a client knows at most %d different names of metrics", name,
+                     CORE_NAMES);
 }
 
 static bool totals_copy(struct core *core, struct ps_metric *metrics, Pmd__Metric *const *from,
@@ -234,8 +248,8 @@ static bool totals_grow(struct core_totals *totals, size_t count)
     return true;
 }
 
-/* Without memory for them, the totals of this step are lost and core_totals says so; training goes
- * on. */
+/* Without memory for them, or with too many names, the totals of this step are lost (core_totals
+ * gives none); training goes on. */
 void core_totals_keep(struct core *core, const Pmd__Commit *commit)
 {
     struct core_totals *totals = &core->totals[commit->step % CORE_TOTALS];

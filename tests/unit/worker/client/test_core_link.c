@@ -376,6 +376,78 @@ static void test_frames_that_do_not_belong_are_refused(void **state)
     fake_end(&net);
 }
 
+/* A page that comes later, or again, changes nothing, whatever is in it. */
+static void test_a_closed_registry_does_not_grow(void **state)
+{
+    struct fake_net net;
+    const struct fake_variable variable = {.name = "w", .rows = 4};
+    Pmd__VariableSpec spec = PMD__VARIABLE_SPEC__INIT;
+    Pmd__VariableSpec *pointer = &spec;
+    Pmd__Registry page = PMD__REGISTRY__INIT;
+    ps_handle handle;
+    enum status status;
+    static const float values[4];
+
+    (void)state;
+    fake_form(&net, 1);
+    fake_start(&net, &variable, 1, true);
+    spec.name = (char *)"more";
+    spec.dtype = PMD__DATA_TYPE__DATA_TYPE_FLOAT32;
+    page.first = 1;
+    page.total = 2;
+    page.servers = 1;
+    page.n_variables = 1;
+    page.variables = &pointer;
+    fake_tell(&net, fake_control(&net), FRAME_REGISTRY, &page.base, 99, NULL, 0);
+    assert_int_equal(core_registry(net.core)->variable_count, 1);
+    assert_int_equal(core_step_begin(net.core, 1, 1, NULL), STATUS_OK);
+    assert_int_equal(core_push(net.core, 1, values, PS_ADD, NULL, NULL), STATUS_NOT_FOUND);
+    assert_int_equal(core_start(net.core, &handle, NULL), STATUS_OK);
+    page.first = 0;
+    uint64_t request = fake_next(fake_control(&net), FRAME_START)->request;
+    fake_tell(&net, fake_control(&net), FRAME_REGISTRY, &page.base, request, NULL, 0);
+    assert_true(core_done(net.core, handle, &status, NULL, NULL));
+    assert_int_equal(status, STATUS_OK);
+    fake_end(&net);
+}
+
+/* Names of metrics are kept until the end, so there is a bound on how many a peer can send. */
+static void test_names_of_metrics_are_bounded(void **state)
+{
+    struct fake_net net;
+    const struct fake_variable variable = {.name = "w", .rows = 4};
+    Pmd__Commit commit = PMD__COMMIT__INIT;
+    Pmd__Metric metrics[LIMIT_METRICS];
+    Pmd__Metric *pointers[LIMIT_METRICS];
+    char names[LIMIT_METRICS][32];
+    const struct ps_metric own = {.name = "own"};
+    struct error err;
+    size_t count;
+
+    (void)state;
+    fake_form(&net, 1);
+    fake_start(&net, &variable, 1, true);
+    assert_int_equal(core_step_begin(net.core, 1, 1, NULL), STATUS_OK);
+    commit.n_totals = LIMIT_METRICS;
+    commit.totals = pointers;
+    for (uint64_t step = 1; step <= 5000 / LIMIT_METRICS; step++) {
+        for (size_t i = 0; i < LIMIT_METRICS; i++) {
+            pmd__metric__init(&metrics[i]);
+            snprintf(names[i], sizeof names[i], "m%llu-%zu", (unsigned long long)step, i);
+            metrics[i].name = names[i];
+            pointers[i] = &metrics[i];
+        }
+        commit.step = step;
+        fake_tell(&net, fake_control(&net), FRAME_COMMIT, &commit.base, 0, NULL, 0);
+        assert_int_equal(core_totals(net.core, step, NULL, NULL, 0, &count, &err), STATUS_OK);
+        assert_int_equal(count, step <= 4096 / LIMIT_METRICS ? LIMIT_METRICS : 0);
+    }
+    assert_int_equal(core_step_end(net.core, &own, 1, false, &err), STATUS_RESOURCE_EXHAUSTED);
+    assert_string_equal(err.message, "end of step 1: metric 'own': a client knows at most 4096 "
+                                     "different names of metrics");
+    fake_end(&net);
+}
+
 static void test_close_lets_every_link_go(void **state)
 {
     struct fake_net net;
@@ -439,6 +511,8 @@ int main(void)
         cmocka_unit_test(test_failed_request_names_what_was_asked),
         cmocka_unit_test(test_bad_specs_are_refused_here),
         cmocka_unit_test(test_frames_that_do_not_belong_are_refused),
+        cmocka_unit_test(test_a_closed_registry_does_not_grow),
+        cmocka_unit_test(test_names_of_metrics_are_bounded),
         cmocka_unit_test(test_close_lets_every_link_go),
         cmocka_unit_test(test_says_whom_it_waits_for_after_a_second),
     };
