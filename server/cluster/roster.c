@@ -438,7 +438,8 @@ static void check_formed(struct coordinator *coordinator, uint64_t now)
 
     if ((now - coordinator->started_ns) / NS_PER_MS < coordinator->settings.join_ms)
         return;
-    bool complete = roster_servers_present(coordinator) == coordinator->settings.servers;
+    /* Servers were all there once; whoever is away since then has his own deadline. */
+    bool complete = coordinator->state != JOB_FORMING;
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++)
         complete = complete && coordinator->workers[rank].known;
     if (complete)
