@@ -193,6 +193,26 @@ static void server_keeps_its_place(struct sim *sim)
     EXPECT(trained_a_little(sim));
 }
 
+/* Programs may take longer to start than a cluster to form; a server that is away for a moment then ends nothing. */
+static void late_start(struct sim *sim)
+{
+    sim_start_server(sim, 0);
+    sim_start_server(sim, 1);
+    worker_start(sim, 0, 1);
+    scenario_seconds(sim, 1);
+    worker_start(sim, 1, 2);
+    sim_run_until(sim, sim->now_ns + 2 * SIM_MS, NULL);
+    sim->workers[1]->frozen_until_ns = 17 * SIM_S;
+    scenario_seconds(sim, 13);
+    net_reset(control_of(sim, sim->servers[1]));
+    sim_run_until(sim, sim->now_ns + 5 * SIM_MS, NULL);
+    sim->servers[1]->frozen_until_ns = sim->now_ns + 2 * SIM_S;
+    scenario_seconds(sim, 4);
+    EXPECT(!scenario_server(sim, 0)->ended);
+    sim_run_until(sim, sim->now_ns + 10 * SIM_S, trained_a_little);
+    EXPECT(trained_a_little(sim));
+}
+
 /* One that dies before anything is placed may be replaced; one too many is not wanted. */
 static void server_replaced(struct sim *sim)
 {
@@ -232,6 +252,7 @@ static const struct scenario scenarios[] = {
     {"stopped", stopped},
     {"sleeper", sleeper},
     {"server_keeps_its_place", server_keeps_its_place},
+    {"late_start", late_start},
     {"server_replaced", server_replaced},
     {"hellos", scenario_hellos},
     {"ranks_and_readers", scenario_ranks_and_readers},
