@@ -27,3 +27,9 @@ const char *status_name(enum status status)
     size_t index = (size_t)status;
     return index < sizeof names / sizeof names[0] ? names[index] : "UNKNOWN";
 }
+
+enum status status_of_failure(uint32_t number)
+{
+    return number > STATUS_OK && number < sizeof names / sizeof names[0] ? (enum status)number
+                                                                         : STATUS_UNKNOWN;
+}

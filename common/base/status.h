@@ -2,6 +2,8 @@
 #ifndef PARAMD_COMMON_BASE_STATUS_H
 #define PARAMD_COMMON_BASE_STATUS_H
 
+#include <stdint.h>
+
 #define NODISCARD __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
 
@@ -27,6 +29,10 @@ enum status {
 
 /* gRPC's name of a code, "UNAVAILABLE"; "UNKNOWN" for a number outside the enum. Static storage. */
 const char *status_name(enum status status);
+
+/* The status of a failure that a peer names by number: UNKNOWN for 0 and for a number outside the
+ * enum. */
+enum status status_of_failure(uint32_t number);
 
 /* Says, with a reason, that a status is ignored on purpose. */
 static inline void status_ignore(enum status status, const char *reason)

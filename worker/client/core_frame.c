@@ -103,11 +103,15 @@ static void on_end(struct core_link *link, const void *message)
     const Pmd__End *end = message;
     struct error why;
 
-    if (end->status)
-        error_set(&why, (enum status)end->status, "%s", end->message);
-    else
+    if (end->status == STATUS_OK)
         error_set(&why, STATUS_UNAVAILABLE, "the job is over: %s", end->message);
-    core_end(link->core, &why, end->exit_code ? (int)end->exit_code : EXIT_CODE_FAILED);
+    else
+        error_set(&why, status_of_failure(end->status), "%s",
+                  end->message[0] ? end->message
+                                  : "the coordinator ended the job and did not say why");
+    /* What a shell would take for success is none. */
+    bool sound = end->exit_code > 0 && end->exit_code < 256;
+    core_end(link->core, &why, sound ? (int)end->exit_code : EXIT_CODE_FAILED);
 }
 
 static void on_hello_reply(struct core_link *link, const void *message)
@@ -126,8 +130,7 @@ static void on_failure(struct core_link *link, const void *message)
         core_link_refused(link, failure);
         return;
     }
-    error_set(&why, failure->status ? (enum status)failure->status : STATUS_UNKNOWN, "%s",
-              failure->message);
+    error_set(&why, status_of_failure(failure->status), "%s", failure->message);
     struct core_request *request = link->control
                                        ? core_request_find(core, FRAME_INVALID, link->head.request)
                                        : NULL;

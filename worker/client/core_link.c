@@ -330,7 +330,7 @@ void core_link_greeted(struct core_link *link, const Pmd__HelloReply *reply)
 void core_link_refused(struct core_link *link, const Pmd__Failure *failure)
 {
     struct core *core = link->core;
-    enum status status = failure->status ? (enum status)failure->status : STATUS_UNKNOWN;
+    enum status status = status_of_failure(failure->status);
     char name[LIMIT_ADDRESS_BYTES + 32];
     struct error why;
 

@@ -32,12 +32,23 @@ static void test_number_outside_the_enum_is_unknown(void **state)
     assert_string_equal(status_name((enum status) - 1), "UNKNOWN");
 }
 
+static void test_a_peers_number_is_one_of_the_failures(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of_failure(0), STATUS_UNKNOWN);
+    assert_int_equal(status_of_failure(1), STATUS_CANCELLED);
+    assert_int_equal(status_of_failure(16), STATUS_UNAUTHENTICATED);
+    assert_int_equal(status_of_failure(17), STATUS_UNKNOWN);
+    assert_int_equal(status_of_failure(UINT32_MAX), STATUS_UNKNOWN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_are_those_of_grpc),
         cmocka_unit_test(test_every_number_has_a_name),
         cmocka_unit_test(test_number_outside_the_enum_is_unknown),
+        cmocka_unit_test(test_a_peers_number_is_one_of_the_failures),
     };
     return cmocka_run_group_tests_name("status", tests, NULL, NULL);
 }

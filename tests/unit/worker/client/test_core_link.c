@@ -265,6 +265,27 @@ static void test_end_fails_everything_with_its_exit_code(void **state)
     fake_end(&net);
 }
 
+/* Numbers that are none and a missing message: still an error that a person can read, and a code
+ * that no shell takes for success. */
+static void test_end_without_sense_is_still_an_error(void **state)
+{
+    struct fake_net net;
+    Pmd__End end = PMD__END__INIT;
+    struct error why;
+    int exit_code;
+
+    (void)state;
+    fake_form(&net, 1);
+    end.status = 99;
+    end.exit_code = 256;
+    fake_tell(&net, fake_control(&net), FRAME_END, &end.base, 0, NULL, 0);
+    assert_true(core_ended(net.core, &why, &exit_code));
+    assert_int_equal(why.status, STATUS_UNKNOWN);
+    assert_string_equal(why.message, "the coordinator ended the job and did not say why");
+    assert_int_equal(exit_code, EXIT_CODE_FAILED);
+    fake_end(&net);
+}
+
 static void test_failure_of_the_connection_ends_the_client(void **state)
 {
     struct fake_net net;
@@ -506,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_hello_refused_for_now_is_tried_again),
         cmocka_unit_test(test_unanswered_hello_is_given_up),
         cmocka_unit_test(test_end_fails_everything_with_its_exit_code),
+        cmocka_unit_test(test_end_without_sense_is_still_an_error),
         cmocka_unit_test(test_failure_of_the_connection_ends_the_client),
         cmocka_unit_test(test_requests_are_asked_again_on_a_new_link),
         cmocka_unit_test(test_failed_request_names_what_was_asked),
