@@ -132,6 +132,22 @@ static bool is_answered(const struct reader *reader)
     return reader->answered;
 }
 
+static enum frame_type answer_to(enum frame_type type)
+{
+    switch (type) {
+    case FRAME_LIST:
+        return FRAME_REGISTRY;
+    case FRAME_SNAPSHOT:
+        return FRAME_SNAPSHOT_REPLY;
+    case FRAME_STATUS:
+        return FRAME_STATUS_REPLY;
+    case FRAME_SET:
+        return FRAME_SET_REPLY;
+    default:
+        return FRAME_DONE;
+    }
+}
+
 /* Asks the coordinator and waits; once more if the connection broke, since all requests may be
  * asked twice. */
 static enum status ask(struct reader *reader, enum frame_type type, const ProtobufCMessage *message,
@@ -144,6 +160,7 @@ static enum status ask(struct reader *reader, enum frame_type type, const Protob
         if (status)
             return status;
         reader->request = reader->next_request++;
+        reader->expected = answer_to(type);
         reader->answered = false;
         reader->failure = (struct error){0};
         reader_send(&reader->control, type, message, reader->request);

@@ -228,8 +228,8 @@ static void on_failure(struct reader_link *link, const Pmd__Failure *failure)
     struct reader *reader = link->reader;
     struct error why;
 
-    error_set(&why, failure->status ? (enum status)failure->status : STATUS_UNKNOWN, "%s",
-              failure->message);
+    error_set(&why, status_of_failure(failure->status), "%s",
+              failure->message[0] ? failure->message : "it did not say why");
     if (!link->up || link->head.request == 0) {
         link->refused = true;
         link->why = why;
@@ -246,7 +246,7 @@ static void on_end(struct reader_link *link, const Pmd__End *end)
 {
     struct reader *reader = link->reader;
 
-    error_set(&reader->end, end->status ? (enum status)end->status : STATUS_UNAVAILABLE,
+    error_set(&reader->end, end->status ? status_of_failure(end->status) : STATUS_UNAVAILABLE,
               "the job is over: %s", end->message);
     link->refused = true;
     link->why = reader->end;
@@ -283,9 +283,16 @@ static void on_status_reply(struct reader_link *link)
 static void on_answer(struct reader_link *link, const void *message)
 {
     struct reader *reader = link->reader;
+    struct error why;
 
     if (link->head.request != reader->request || reader->answered)
         return;
+    if (link->head.type != reader->expected) {
+        error_set(&why, STATUS_INVALID_ARGUMENT, "a %s frame came where %s was expected",
+                  frame_type_name(link->head.type), frame_type_name(reader->expected));
+        reader_drop(link, &why);
+        return;
+    }
     switch (link->head.type) {
     case FRAME_REGISTRY:
         on_registry(reader, message);
@@ -338,6 +345,13 @@ static enum link_verdict on_head(void *context, struct link *link, const struct 
     const void *message;
 
     ret_incoming->place_count = 0;
+    if (head->lineage != FRAME_LINEAGE || head->map_version != FRAME_MAP_VERSION) {
+        error_set(err, STATUS_FAILED_PRECONDITION,
+                  "a %s frame of lineage %u, map version %u; here are %d, %d",
+                  frame_type_name(head->type), head->lineage, head->map_version, FRAME_LINEAGE,
+                  FRAME_MAP_VERSION);
+        return LINK_REFUSE;
+    }
     if (!ours || !belongs(ours, head->type) ||
         (head->payload_bytes && head->type != FRAME_READ_REPLY)) {
         error_set(err, STATUS_INVALID_ARGUMENT, "a %s frame does not belong here",

@@ -47,7 +47,8 @@ static void pump(struct reader_link *link)
     message.variable = variables;
     message.block = blocks;
     link->outstanding += count;
-    reader_send(link, FRAME_READ, &message.base, reader->next_request++);
+    if (!reader_send(link, FRAME_READ, &message.base, reader->next_request++))
+        reader_read_failed(link, &link->why); /* it was down before */
 }
 
 /* ---- answers ---- */
@@ -98,7 +99,7 @@ enum link_verdict reader_read_head(struct reader_link *link, const Pmd__ReadRepl
     for (size_t i = 0; i < reply->n_block; i++) {
         uint32_t block = reply->block[i];
         if (reply->variable[i] != job->variable || block < job->block_first ||
-            block >= job->block_end ||
+            block >= link->next_block ||
             placement_server_of(&reader->placement, job->variable, block) != link->server)
             return refuse(link, "a block that was not asked for", err);
         if (ret_incoming->place_count + 3 > LIMIT_FRAME_BLOCKS)
@@ -243,13 +244,16 @@ enum status reader_read_held(struct reader *reader, uint32_t variable, uint32_t 
     return status;
 }
 
-static enum status check_range(const struct reader *reader, uint32_t variable, uint64_t first,
-                               uint64_t count, struct error *err)
+static enum status check_range(const struct reader *reader, uint32_t variable, uint32_t slot,
+                               uint64_t first, uint64_t count, struct error *err)
 {
     if (variable >= reader->registry.variable_count)
         return error_set(err, STATUS_OUT_OF_RANGE, "read variable %u: the job has %zu variables",
                          variable, reader->registry.variable_count);
     const struct variable_spec *spec = &reader->registry.variables[variable];
+    if (slot > 0 && spec->dtype != DTYPE_FLOAT32)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "read slot %u of '%s': it has no slots",
+                         slot, spec->name);
     if (first > spec->elements || count > spec->elements - first)
         return error_set(err, STATUS_OUT_OF_RANGE,
                          "read '%s': %llu elements from %llu on, it has %llu", spec->name,
@@ -267,7 +271,7 @@ enum status reader_read(struct reader *reader, uint32_t variable, uint32_t slot,
     do {
         status = reader_hold(reader, slot > 0, err);
         if (!status)
-            status = check_range(reader, variable, first, count, err);
+            status = check_range(reader, variable, slot, first, count, err);
         if (!status && count > 0)
             status = reader_read_held(reader, variable, slot, first, count, false, ret_values, err);
     } while (status && reader_try_again(reader, status, &tries));
@@ -285,7 +289,7 @@ enum status reader_digest(struct reader *reader, uint32_t variable, uint32_t slo
     do {
         status = reader_hold(reader, slot > 0, err);
         if (!status)
-            status = check_range(reader, variable, 0, 0, err);
+            status = check_range(reader, variable, slot, 0, 0, err);
         if (!status)
             status = reader_read_held(reader, variable, slot, 0,
                                       reader->registry.variables[variable].elements, true,

@@ -81,7 +81,8 @@ struct reader {
 
     /* The request on the control link. */
     uint64_t next_request;
-    uint64_t request; /* 0: none waits */
+    uint64_t request;         /* 0: none waits */
+    enum frame_type expected; /* what answers it, if not FAILURE */
     bool answered;
     struct error failure; /* of the answer */
     bool list_complete;
