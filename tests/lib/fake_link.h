@@ -9,7 +9,6 @@
 #ifndef PARAMD_TESTS_LIB_FAKE_LINK_H
 #define PARAMD_TESTS_LIB_FAKE_LINK_H
 
-#include "common/base/arena.h"
 #include "common/wire/link.h"
 
 #include <stdbool.h>
@@ -40,7 +39,6 @@ struct fake_net {
     uint64_t connects;    /* connections asked for by the engine */
     bool refuse_connects; /* connect fails at once */
     uint64_t send_fails;  /* the n-th send from now and all later ones fail; 0: none */
-    struct arena arena;
 };
 
 struct fake_link {
