@@ -359,8 +359,10 @@ static enum status check_whole(const struct scan *scan, struct error *err)
 static enum status scan_level(const ProtobufCMessageDescriptor *message, const uint8_t *bytes,
                               size_t size, unsigned depth, struct error *err)
 {
-    struct scan scan = {.message = message, .at = bytes, .end = bytes + size, .depth = depth};
+    struct scan scan = {.message = message, .at = bytes, .end = bytes, .depth = depth};
 
+    if (size) /* else bytes may be NULL */
+        scan.end += size;
     scan.rule_count = rules_of(message, &scan.rules);
     if (depth >= MESSAGE_DEPTH_MAX || message->n_fields > FIELDS_MAX)
         return malformed(&scan, err);
