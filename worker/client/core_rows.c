@@ -5,8 +5,40 @@
  */
 #include "worker/client/core_state.h"
 
+#include "common/base/alloc.h"
+
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- memory for them, kept for the next step ---- */
+
+struct core_memory *core_memory_take(struct core *core, size_t bytes)
+{
+    size_t capacity = 256;
+
+    for (struct core_memory **at = &core->free_memory; *at; at = &(*at)->next) {
+        struct core_memory *memory = *at;
+        if (memory->capacity < bytes || memory->capacity / 4 > bytes + 1024)
+            continue;
+        *at = memory->next;
+        memory->next = NULL;
+        return memory;
+    }
+    while (capacity < bytes)
+        capacity *= 2;
+    struct core_memory *memory = alloc_zero(sizeof *memory + capacity);
+    if (memory)
+        memory->capacity = capacity;
+    return memory;
+}
+
+void core_memory_give(struct core *core, struct core_memory *memory)
+{
+    memory->next = core->free_memory;
+    core->free_memory = memory;
+}
+
+/* ---- encoding ---- */
 
 /* The rows in order: row << 32 | position in the caller's arrays. */
 struct row_order {
@@ -199,12 +231,6 @@ static enum status rows_check(const struct variable_spec *spec, size_t row_count
     return STATUS_OK;
 }
 
-static void memory_give(struct core *core, struct core_memory *memory)
-{
-    memory->next = core->free_memory;
-    core->free_memory = memory;
-}
-
 enum status core_push_rows(struct core *core, uint32_t variable, const int64_t *rows,
                            size_t row_count, const void *values, ps_handle *ret_handle,
                            struct error *err)
@@ -227,7 +253,7 @@ enum status core_push_rows(struct core *core, uint32_t variable, const int64_t *
     if (!status)
         status = core_push_take(core, variable, core->last_begun, &index, err);
     if (status) {
-        memory_give(core, keys);
+        core_memory_give(core, keys);
         return status;
     }
     struct row_walk walk = {.placement = &core->placement,
@@ -236,7 +262,7 @@ enum status core_push_rows(struct core *core, uint32_t variable, const int64_t *
                             .order = &order};
     if (send)
         status = queue_rows(core, &walk, index, values, err);
-    memory_give(core, keys);
+    core_memory_give(core, keys);
     if (status) {
         core_push_undo(core, index);
         return status;

@@ -348,36 +348,40 @@ enum status core_ended_error(const struct core *core, struct error *err);
 /* A variable of a started job, or an error that says what is wrong. */
 enum status core_variable_check(const struct core *core, const char *verb, uint32_t variable,
                                 struct error *err);
-enum status core_push_queue(struct core *core, uint32_t variable, uint64_t step, const void *values,
-                            enum ps_push_kind kind, uint32_t *ret_index, struct error *err);
 enum status core_push_check(struct core *core, uint32_t variable, enum ps_push_kind kind,
                             bool *ret_send, struct error *err);
 /* Takes a record for a push of this step. */
 enum status core_push_take(struct core *core, uint32_t variable, uint64_t step, uint32_t *ret_index,
                            struct error *err);
+ps_handle core_push_handle(const struct core *core, uint32_t index);
+/* Sends what is full, to every server. */
+void core_push_send(struct core *core);
+
+/* ---- core_push_frame.c ---- */
+
 /* Adds one block of a push to the frames of its server. */
 enum status core_push_block(struct core *core, uint32_t index, uint32_t block,
                             enum ps_push_kind kind, bool rows_encoded, uint32_t rows,
                             const uint8_t *data, size_t bytes, struct error *err);
 /* Undoes core_push_take and all blocks added. */
 void core_push_undo(struct core *core, uint32_t index);
-void core_push_acked(struct core_link *link, const Pmd__PushAck *ack);
-void core_push_committed(struct core *core);
-ps_handle core_push_handle(const struct core *core, uint32_t index);
-/* Sends what is full, to every server. */
-void core_push_send(struct core *core);
 void core_push_seal(struct core_link *link);
 void core_push_released(void *owner, bool written);
-/* Nothing is written to the pull any more; the handle ends with NOT_FOUND. */
-void core_pull_expire(struct core *core, uint32_t index);
+void core_push_acked(struct core_link *link, const Pmd__PushAck *ack);
+void core_push_committed(struct core *core);
+/* Is there a frame of this number without an acknowledgement? */
+bool core_push_waits(const struct core_link *link, uint64_t request);
+/* Is there a push of this step or an earlier one? */
 bool core_push_loaned(const struct core *core, uint64_t step);
 void core_push_drop(struct core_link *link, struct core_push_frame *frame);
 void core_push_forget(struct core *core, uint32_t index);
 void core_pushes_release(struct core *core);
-struct core_memory *core_memory_take(struct core *core, size_t bytes);
 
-/* Is there a frame of this number without an acknowledgement? */
-bool core_push_waits(const struct core_link *link, uint64_t request);
+/* ---- core_rows.c ---- */
+
+/* Memory for encoded rows; NULL: there is none. */
+struct core_memory *core_memory_take(struct core *core, size_t bytes);
+void core_memory_give(struct core *core, struct core_memory *memory);
 
 /* ---- core_pull.c ---- */
 
@@ -386,6 +390,8 @@ enum link_verdict core_pull_head(struct core_link *link, const Pmd__PullReply *r
 void core_pull_frame_read(struct core_link *link);
 bool core_pull_failed(struct core_link *link, uint64_t request, const struct error *why);
 void core_pull_seal(struct core_link *link);
+/* Nothing is written to the pull any more; the handle ends with NOT_FOUND. */
+void core_pull_expire(struct core *core, uint32_t index);
 /* Nothing more is written to its array. */
 void core_pull_abandon(struct core *core, uint32_t index);
 bool core_pull_complete(const struct core *core, const struct core_pull *pull);
