@@ -257,7 +257,8 @@ static size_t bytes_of(const struct run *run, uint32_t variable)
     return variable < run->peers.registry.variable_count ? peers_bytes(&run->peers, variable) : 0;
 }
 
-/* The client believes what it was told of the variables, which may be lies: then arrays fit that. */
+/* The client believes what it was told of the variables, which may be lies: then arrays fit that.
+ * */
 static size_t array_bytes(const struct run *run, uint32_t variable)
 {
     const struct registry *known = core_registry(run->core);

@@ -460,8 +460,8 @@ static void happen(struct run *run)
     }
 }
 
-/* One turn of the reader's loop, with something that has happened. When nothing can happen any more,
- * all the time passes that the reader would wait. */
+/* One turn of the reader's loop, with something that has happened. When nothing can happen any
+ * more, all the time passes that the reader would wait. */
 static void run_once(void *loop, uint64_t max_wait_ns)
 {
     struct run *run = loop;

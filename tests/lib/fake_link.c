@@ -50,7 +50,8 @@ static void *copy(const void *bytes, size_t count)
     return memory;
 }
 
-/* For the message at hand. Kept for good: fuzz targets make a net for each of millions of inputs. */
+/* For the message at hand. Kept for good: fuzz targets make a net for each of millions of inputs.
+ * */
 static struct arena *scratch(void)
 {
     static struct arena arena;

@@ -192,7 +192,8 @@ static void test_texts_are_cleaned(void **state)
     assert_string_equal(text, "bad?cell ?[31m in 'caf\xc3\xa9'??");
 }
 
-/* An empty message has no bytes, and perhaps no memory (undefined behaviour once: see make asan). */
+/* An empty message has no bytes, and perhaps no memory (undefined behaviour once: see make asan).
+ * */
 static void test_an_empty_header_may_be_null(void **state)
 {
     const void *message = NULL;
