@@ -192,13 +192,16 @@ static bool has_work(const struct net_driver *driver)
     return driver->ready || driver->dirty || driver->turn_again;
 }
 
-/* Waits for sockets, wake or until_ns. */
+/*
+ * Waits for sockets, wake or until_ns. The timer repeats because uv_run fires timers before it waits: one that is due by
+ * then (a slow or a frozen machine) would be gone, and the wait without end.
+ */
 static void wait_until(struct net_driver *driver, uint64_t now_ns, uint64_t until_ns)
 {
     if (until_ns != UINT64_MAX) {
         uv_update_time(&driver->loop);
         uv_timer_start(&driver->timer, on_timer, (until_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS,
-                       0);
+                       1);
     }
     uv_run(&driver->loop, UV_RUN_ONCE);
     uv_timer_stop(&driver->timer);
