@@ -7,6 +7,8 @@
 #include "tests/sim/sim.h"
 
 #define FAULTS_SLOW_NS (15 * SIM_S)
+/* Three of these in a row still end before a server is given up. */
+#define SERVER_AWAY_NS (3 * SIM_S)
 #define SUPERVISE_NS   (3 * SIM_S)
 
 enum {
@@ -132,7 +134,7 @@ static void freeze_server(struct sim *sim)
     if (sim_frozen(process))
         return;
     sim->totals.server_freezes++;
-    freeze(sim, process, lasts(sim, 950, 400 * SIM_MS, 5 * SIM_S));
+    freeze(sim, process, lasts(sim, 950, 400 * SIM_MS, SERVER_AWAY_NS));
 }
 
 static void reset(struct sim *sim)
@@ -153,7 +155,8 @@ static void blackout(struct sim *sim)
 
     if (!end)
         return;
-    uint64_t for_ns = lasts(sim, 900, 300 * SIM_MS, 8 * SIM_S);
+    bool servers = end->process->role == SIM_SERVER && end->peer->process->role == SIM_SERVER;
+    uint64_t for_ns = lasts(sim, 900, 300 * SIM_MS, servers ? SERVER_AWAY_NS : 8 * SIM_S);
     sim_trace(sim, "%s hears nothing from %s for %.3f s", end->process->name,
               end->peer->process->name, (double)for_ns / 1e9);
     sim->totals.blackouts++;
