@@ -82,8 +82,12 @@ enum status array_file_write(const char *path, const struct array_file_piece *pi
 {
     enum status status = STATUS_OK;
     char beside[PATH_MAX];
+    struct stat info;
     int fd, length;
 
+    /* A device or a pipe would be gone, with a file in its place. */
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return error_set(err, STATUS_FAILED_PRECONDITION, "write '%s': not a regular file", path);
     length = snprintf(beside, sizeof beside, "%s.%ld.tmp", path, (long)getpid());
     if (length < 0 || (size_t)length >= sizeof beside)
         return error_set(err, STATUS_INVALID_ARGUMENT, "write '%s': the path is too long", path);

@@ -22,7 +22,8 @@ void array_file_release(struct array_file *file);
 
 /*
  * Writes the pieces one behind the other into path: into a file beside it, which then takes its
- * name, so that there is never a half-written one. Errors as above; the old file stays as it was.
+ * name, so that there is never a half-written one. Errors as above; the old file stays as it was,
+ * and so does what is there and no regular file.
  */
 struct array_file_piece {
     const void *data; /* may be NULL where size is 0 */

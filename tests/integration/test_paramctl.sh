@@ -131,6 +131,10 @@ says_wrong_use 'a slice with a step' 'only steps of 1' get 'dense/kernel[::2]'
 says_wrong_use 'more parts than axes' 'than the variable has axes (1)' get 'dense/bias[0, 0]'
 says_wrong_use 'a slice that is none' "is wrong at '{]'" get 'dense/kernel[{]'
 fails 'a file that cannot be written' "'$work/none/x'" get dense/bias -o "$work/none/x"
+mkfifo "$work/pipe"
+fails 'a pipe is no file' "'$work/pipe': not a regular file" get dense/bias -o "$work/pipe"
+[ -p "$work/pipe" ]
+report 'the pipe is still one'
 [ -z "$(find "$work" -name '*.tmp')" ]
 report 'no half-written file is left'
 if [ -w /dev/full ]; then

@@ -177,6 +177,14 @@ wrong 'weights that are no safetensors' 2 'train.csv' "${digits[@]}" --weights "
 wrong 'weights of another model' 2 "weight 'dense/bias' has shape (64,)" "${letters[@]}" --label 0 \
     --train "$work/letters-train.csv" --weights "$work/digits.st" --scale none
 wrong 'a folder that is not there' 2 "cannot write into folder '/nonexistent'" "${digits[@]}" --save /nonexistent/w.st
+wrong 'weights into a folder' 2 "--save $work: not a regular file" "${digits[@]}" --save "$work"
+mkfifo "$work/pipe"
+wrong 'the history into a pipe' 2 "--history $work/pipe: not a regular file" "${digits[@]}" --history "$work/pipe"
+# shellcheck disable=SC2016
+run bash -c '(trap "" XFSZ && ulimit -f 1 && exec "$@") | cat; exit ${PIPESTATUS[0]}' limited \
+    "$worker" "${digits[@]}" --epochs 60 --history "$work/full.csv"
+[ $code = 1 ] && said "--history $work/full.csv: write a row" && one_message
+report 'a history that finds no room'
 wrong 'a validation split of everything' 2 'leaves none for training' "${digits[@]}" --validation-split 0.99999
 wrong '--predict alone' 2 '--predict needs' "${digits[@]:0:2}" --predict "$work/test.csv"
 wrong 'an unreachable coordinator' 3 'join the cluster at 127.0.0.1:1' "${digits[@]}" --coordinator 127.0.0.1:1 \

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* For the signal handler: removed when the user gives up. */
@@ -35,7 +36,12 @@ static enum status open_beside(struct output *output, struct error *err)
 {
     int length = snprintf(output->beside, sizeof output->beside, "%s.%ld.tmp", output->path,
                           (long)getpid());
+    struct stat info;
 
+    /* A device or a pipe would be gone, with a file in its place. */
+    if (stat(output->path, &info) == 0 && !S_ISREG(info.st_mode))
+        return error_set(err, STATUS_FAILED_PRECONDITION, "write '%.300s': not a regular file",
+                         output->path);
     if (length < 0 || (size_t)length >= sizeof output->beside)
         return error_set(err, STATUS_INVALID_ARGUMENT, "write '%.80s...': the path is too long",
                          output->path);

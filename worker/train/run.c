@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct run {
@@ -32,6 +33,7 @@ static enum status check_writable(const char *option, const char *path, struct e
 {
     const char *slash = path ? strrchr(path, '/') : NULL;
     char folder[4096] = ".";
+    struct stat info;
 
     if (!path)
         return STATUS_OK;
@@ -40,6 +42,8 @@ static enum status check_writable(const char *option, const char *path, struct e
     if (access(folder, W_OK) != 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s %s: cannot write into folder '%s': %m",
                          option, path, folder);
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s %s: not a regular file", option, path);
     return STATUS_OK;
 }
 
@@ -127,7 +131,8 @@ static enum status on_epoch_end(void *context, uint64_t epoch, const struct mode
     status = open_history(run, epoch, err);
     if (status || !run->history)
         return status;
-    return history_add(run->history, epoch, &logs, err);
+    status = history_add(run->history, epoch, &logs, err);
+    return status ? error_wrap(err, "--history %s", run->config->history) : STATUS_OK;
 }
 
 static enum status fit(struct run *run, struct error *err)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -105,6 +106,31 @@ static void test_a_failed_write_leaves_the_old_file(void **state)
     assert_int_equal(files_in_folder(), 1);
 }
 
+static void test_what_is_no_regular_file_is_left_alone(void **state)
+{
+    const struct array_file_piece piece = {"x", 1};
+    char pipe[2 * PATH_BYTES], link[2 * PATH_BYTES];
+    struct stat info;
+    struct error err;
+
+    (void)state;
+    path_in_folder(pipe, "pipe");
+    path_in_folder(link, "link");
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(symlink(pipe, link), 0);
+    assert_int_equal(array_file_write(pipe, &piece, 1, &err), STATUS_FAILED_PRECONDITION);
+    assert_non_null(strstr(err.message, pipe));
+    assert_int_equal(array_file_write(link, &piece, 1, &err), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(array_file_write(folder, &piece, 1, &err), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(lstat(pipe, &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(files_in_folder(), 2);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(unlink(pipe), 0);
+}
+
 static void test_errors_say_what_is_wrong_with_which_path(void **state)
 {
     const struct array_file_piece piece = {"x", 1};
@@ -134,6 +160,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pieces_become_one_file, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(test_what_is_no_regular_file_is_left_alone, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(test_errors_say_what_is_wrong_with_which_path, make_folder,
                                         remove_folder),
