@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NS_PER_MS ((uint64_t)1000000)
@@ -248,7 +249,12 @@ static enum status listen_all(const struct config *config, char *ret_address, bo
 static enum status write_address(const char *path, const char *address, struct error *err)
 {
     char beside[4096];
+    struct stat info;
 
+    /* A device or a pipe would be gone, with a file in its place. */
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "write the address to '%s': not a regular file", path);
     snprintf(beside, sizeof beside, "%s.tmp", path);
     FILE *file = fopen(beside, "w");
     if (!file || fprintf(file, "%s\n", address) < 0 || fclose(file) != 0 ||
