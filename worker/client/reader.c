@@ -174,8 +174,12 @@ static enum status ask(struct reader *reader, enum frame_type type, const Protob
         if (status != STATUS_UNAVAILABLE || reader->end.status)
             break;
     }
+    if (status && reader->end.status) {
+        reader->failure = reader->end;
+        status = reader->end.status;
+    }
     if (status && err)
-        *err = reader->end.status ? reader->end : reader->failure;
+        *err = reader->failure;
     return status;
 }
 

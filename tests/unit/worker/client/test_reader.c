@@ -347,6 +347,37 @@ static void test_frames_of_another_lineage_are_refused(void **state)
     end(&world);
 }
 
+static bool say_the_end(struct world *world, struct fake_link *link, const struct fake_heard *heard)
+{
+    Pmd__End end_of_job = PMD__END__INIT;
+
+    if (heard->type != FRAME_STATUS)
+        return false;
+    world->lied = true;
+    end_of_job.status = STATUS_ABORTED;
+    end_of_job.message = (char *)"somebody stopped it";
+    fake_link_say(link, FRAME_END, &end_of_job, 0, 0);
+    return true;
+}
+
+/* The call that waits, and every later one, return the status that their error has. */
+static void test_the_end_of_the_job_ends_a_request(void **state)
+{
+    struct world world;
+    const Pmd__StatusReply *status;
+    struct error err;
+
+    (void)state;
+    begin(&world);
+    world.lie = say_the_end;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(reader_status(world.reader, &status, &err), STATUS_ABORTED);
+        assert_int_equal(err.status, STATUS_ABORTED);
+        assert_non_null(strstr(err.message, "the job is over: somebody stopped it"));
+    }
+    end(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_a_server_lost_before_the_read_is_found_again),
         cmocka_unit_test(test_slots_are_float32),
         cmocka_unit_test(test_frames_of_another_lineage_are_refused),
+        cmocka_unit_test(test_the_end_of_the_job_ends_a_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
