@@ -641,7 +641,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     alloc_fail_nth(0, false);
     free_reader(&run, reader);
-    if (data[0] & 128)
+    if ((data[0] & 0xE0) == 0xE0) /* not always: it takes as long as all the rest */
         assert_answers(&run);
     registry_release(&run.registry);
     placement_release(&run.placement);
