@@ -3,22 +3,22 @@
  * gradients.
  *
  *     struct ps_client *ps;
- *     ps_connect(&(struct ps_options){0}, &ps, &err);             place in the cluster from the
+ *     ps_connect(NULL, &ps, &err);                    the place in the cluster: from the
  * environment
  *     ps_create(ps, &(struct ps_variable){.name = "w", ...}, &w, &err);
- *     ps_start(ps, &err);                                         every rank has created all it
- * needs
+ *     ps_start(ps, &err);                             every rank has created all it needs
  *     ps_pull(ps, w, PS_LATEST, values, NULL, &err);
  *     for (uint64_t t = ps_step(ps) + 1; t <= steps; t++) {
  *         ps_step_begin(ps, t, examples, &err);
  *         ... compute gradient from values ...
- *         ps_push_pull(ps, w, gradient, values, &handle, &err);   push for step t, pull the values
- * after it
+ *         ps_push_pull(ps, w, gradient, values, &handle, &err);   for step t; the values after it
  *         ps_step_end(ps, NULL, 0, &err);
  *         ps_wait(ps, handle, PS_DEFAULT_TIMEOUT, &err);
  *     }
  *     ps_finish(ps, &err);
  *     ps_close(ps);
+ *
+ * worker/examples/linear.c is a whole program.
  *
  * All functions may be called from any thread, but steps are one at a time: begin, push, end of a
  * step come from one thread or are ordered by the caller. After fork() the child's calls fail with
@@ -66,7 +66,7 @@ enum ps_status {
 
 struct ps_error {
     enum ps_status status;
-    /* what a program that stops here should return: 1, 2, 3, 4 or 5 as in the README */
+    /* what a program that stops here should return: 1, 2, 3, 4 or 5 as in deploy/README.md */
     int exit_code;
     char message[512]; /* for a person */
 };
@@ -83,9 +83,11 @@ struct ps_options {
     /* this worker's rank + 1; default PARAMD_RANK, else DMLC_RANK or DMLC_WORKER_ID, else the
      * lowest free */
     int rank_plus_1;
-    const char *program;      /* shown in messages and status; default: the process's name */
-    uint64_t seed;            /* of variables without a seed of their own */
-    uint32_t join_timeout_ms; /* for the whole cluster to be there; default 15000 */
+    const char *program; /* shown in messages and status; default: the process's name */
+    uint64_t seed;       /* of variables without a seed of their own */
+    /* for all servers to be there, in ps_connect; default 15000. How long ps_start waits for the
+     * other workers is the job's --join-timeout */
+    uint32_t join_timeout_ms;
     /*
      * Of calls with PS_DEFAULT_TIMEOUT. Default: as long as the job lives. Heartbeats bound that: a
      * lost worker, server or coordinator ends the job, and with it the call, but a slow worker does
