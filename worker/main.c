@@ -193,7 +193,7 @@ int main(int argc, char **argv)
     if (!parse(argc, argv, &config, &settings, &exit_code))
         return exit_code;
     if (kernels_limit_named(getenv("PARAMD_KERNELS"), &err)) {
-        fprintf(stderr, "paramd-worker: PARAMD_KERNELS: %s\n", err.message);
+        fprintf(stderr, "paramd-worker: %s\n", err.message);
         return EXIT_CODE_WRONG_USE;
     }
     config.batch_size = (uint64_t)settings.batch_size;
