@@ -27,7 +27,8 @@ When something goes wrong
       --max-restarts N      times that a worker killed by a signal is started again (0)
       --join-timeout TIME   for everybody to be there (60s)
       --restart-timeout TIME  for a lost worker to come back (60s)
-      --keep                leave the servers running after the workers, until Ctrl-C
+      --keep                leave the servers running after the workers, until Ctrl-C or
+                            paramctl shutdown
 What it writes
       --log-dir DIR         also NAME.out and NAME.err of every process, without marks
       --print-address FILE  the coordinator's address, once it is known
