@@ -33,6 +33,8 @@ CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
 CFLAGS += -std=c11 -O2 -g -fPIC -fvisibility=hidden $(WARN)
 LDFLAGS += -Wl,--as-needed
 LDLIBS := -luv -lprotobuf-c -ljansson -lz -lxxhash -lcrypto -lopenblas -lm -lpthread
+# What a program needs beside libparamd.a.
+LIBPARAMD_LDLIBS := $(filter-out -ljansson -lz -lopenblas,$(LDLIBS))
 
 # FUZZ and COVERAGE are set by the targets fuzz, fuzz-coverage and sim-coverage, for build folders of their own.
 ifneq ($(FUZZ),)
@@ -265,7 +267,7 @@ install: programs
 	ln -sf libparamd.so.0 $(DESTDIR)$(PREFIX)/lib/libparamd.so
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: paramd' 'Description: client of the paramd parameter server' \
 	  'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lparamd' \
-	  'Libs.private: $(LDLIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/paramd.pc
+	  'Libs.private: $(LIBPARAMD_LDLIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/paramd.pc
 
 clean:
 	rm -rf $(BUILD)
