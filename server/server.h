@@ -1,6 +1,7 @@
 /*
- * One server process without its sockets: data plane, coordinator (in the first server) and uplink (in the others) behind one
- * link_engine. The real program drives it with common/net, tests/sim with a simulated network.
+ * One server process without its sockets: data plane, coordinator (in the first server) and uplink
+ * (in the others) behind one link_engine. The real program drives it with common/net, tests/sim
+ * with a simulated network.
  */
 #ifndef PARAMD_SERVER_SERVER_H
 #define PARAMD_SERVER_SERVER_H
@@ -16,15 +17,15 @@ struct server_settings {
     const char *coordinator; /* address of the coordinator; NULL: this server is the first one */
     const char *address;     /* where others reach this server */
     const char *job;
-    const uint8_t *token;    /* borrowed */
+    const uint8_t *token; /* borrowed */
     size_t token_bytes;
     const char *program;
     uint32_t workers, servers; /* of the first server; the others are told */
     bool payload_hash;
-    uint64_t staging_bytes;  /* bound on staged pushes; 0: 64 MiB */
+    uint64_t staging_bytes;                              /* bound on staged pushes; 0: 64 MiB */
     uint64_t heartbeat_ms, dead_ms, join_ms, restart_ms; /* 0: 500; 10,000; 15,000; 60,000 */
-    uint64_t (*resident_bytes)(void); /* may be NULL */
-    void (*notice)(void *context, const char *line); /* may be NULL */
+    uint64_t (*resident_bytes)(void);                    /* may be NULL */
+    void (*notice)(void *context, const char *line);     /* may be NULL */
     void *notice_context;
 };
 
@@ -32,12 +33,12 @@ struct server {
     const struct link_io *io;
     struct server_settings settings;
     struct service service;
-    bool service_ready;       /* the number of workers and servers is known */
+    bool service_ready; /* the number of workers and servers is known */
     bool is_coordinator;
     struct coordinator coordinator;
     struct uplink uplink;
     char job_name[LIMIT_JOB_NAME_BYTES + 1]; /* as the coordinator says */
-    struct arena arena;       /* of the control message at hand */
+    struct arena arena;                      /* of the control message at hand */
     uint64_t next_refresh_ns; /* of the figures in the report, and of the snapshot's lease */
     bool complained;
     bool ended;

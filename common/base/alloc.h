@@ -21,16 +21,16 @@ char *alloc_string(const char *text) __attribute__((malloc));
 void alloc_free(void *pointer);
 
 /*
- * Memory for tensor bytes: zeroed, aligned to 64 bytes (to 2 MiB with huge pages asked for where size
- * is 1 MiB or more, since first touch of 4 KiB pages costs ten times as much). Freed by alloc_free_tensor
- * with the same size.
+ * Memory for tensor bytes: zeroed, aligned to 64 bytes (to 2 MiB with huge pages asked for where
+ * size is 1 MiB or more, since first touch of 4 KiB pages costs ten times as much). Freed by
+ * alloc_free_tensor with the same size.
  */
 void *alloc_tensor(size_t size) __attribute__((malloc));
 void alloc_free_tensor(void *pointer, size_t size);
 
 /*
- * Makes the n-th allocation from now fail, and with repeat every later one too; n counts from 1, 0 turns
- * it off. Thread-safe. For tests.
+ * Makes the n-th allocation from now fail, and with repeat every later one too; n counts from 1, 0
+ * turns it off. Thread-safe. For tests.
  */
 void alloc_fail_nth(uint64_t n, bool repeat);
 

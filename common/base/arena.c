@@ -22,7 +22,8 @@ void *arena_take(struct arena *arena, size_t size)
         return NULL;
     void *piece = arena->memory + arena->used;
     size_t rounded = (size + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
-    arena->used += rounded < arena->capacity - arena->used ? rounded : arena->capacity - arena->used;
+    arena->used += rounded < arena->capacity - arena->used ? rounded
+                                                           : arena->capacity - arena->used;
     return piece;
 }
 

@@ -5,9 +5,9 @@
 #include <assert.h>
 
 /*
- * Buffers are carved from slabs, which only the pool's release gives back: fresh pages cost ten times a copy,
- * so a buffer that was touched once is used again for ever. Small classes share 64 KiB slabs, large ones take
- * 4 MiB at a time, which alloc_tensor backs with huge pages.
+ * Buffers are carved from slabs, which only the pool's release gives back: fresh pages cost ten
+ * times a copy, so a buffer that was touched once is used again for ever. Small classes share 64
+ * KiB slabs, large ones take 4 MiB at a time, which alloc_tensor backs with huge pages.
  */
 enum { SMALL_SLAB_BYTES = 64 * 1024, LARGE_SLAB_BYTES = 4 * 1024 * 1024, LARGE_FROM_SHIFT = 16 };
 

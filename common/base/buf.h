@@ -1,4 +1,5 @@
-/* Counted bytes from a bounded pool: where tensor bytes live, uncopied from socket to arithmetic and back. */
+/* Counted bytes from a bounded pool: where tensor bytes live, uncopied from socket to arithmetic
+ * and back. */
 #ifndef PARAMD_COMMON_BASE_BUF_H
 #define PARAMD_COMMON_BASE_BUF_H
 
@@ -32,8 +33,8 @@ struct buf_pool {
     struct buf_slab *slabs; /* owned */
     size_t bytes_max;       /* bound on bytes handed out at a time (by class size) */
     size_t bytes_used;
-    size_t bytes_reserved;  /* memory taken from the system */
-    bool returned;          /* set whenever a buffer comes back; the owner looks and clears it */
+    size_t bytes_reserved; /* memory taken from the system */
+    bool returned;         /* set whenever a buffer comes back; the owner looks and clears it */
 };
 
 void buf_pool_init(struct buf_pool *pool, size_t bytes_max);
@@ -48,8 +49,8 @@ size_t buf_class_bytes(size_t bytes);
 bool buf_available(const struct buf_pool *pool, size_t bytes);
 
 /*
- * A buffer of at least bytes (1 byte to 1 MiB), one reference, contents undefined. NULL if the bound is reached or
- * there is no memory.
+ * A buffer of at least bytes (1 byte to 1 MiB), one reference, contents undefined. NULL if the
+ * bound is reached or there is no memory.
  */
 struct buf *buf_take(struct buf_pool *pool, size_t bytes);
 

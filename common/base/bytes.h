@@ -6,7 +6,8 @@
 #include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "payloads and files are little-endian and are used in place: a big-endian machine is not supported"
+#error                                                                                             \
+    "payloads and files are little-endian and are used in place: a big-endian machine is not supported"
 #endif
 
 static inline uint16_t bytes_get_u16(const uint8_t *p)

@@ -15,7 +15,8 @@ struct error {
 enum status error_set(struct error *err, enum status status, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
-/* Puts "context: " in front of the message; returns the status already in err (INTERNAL if err is NULL). */
+/* Puts "context: " in front of the message; returns the status already in err (INTERNAL if err is
+ * NULL). */
 enum status error_wrap(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* RESOURCE_EXHAUSTED, "out of memory for <what>". */

@@ -1,6 +1,7 @@
 /*
- * Mistakes on purpose, to prove that the simulator would see them. In a normal build MUTANT(X) is the constant 0 and
- * nothing is left of it; the simulator's second build (-DPARAMD_MUTANTS) switches one on by name.
+ * Mistakes on purpose, to prove that the simulator would see them. In a normal build MUTANT(X) is
+ * the constant 0 and nothing is left of it; the simulator's second build (-DPARAMD_MUTANTS)
+ * switches one on by name.
  */
 #ifndef PARAMD_COMMON_BASE_MUTANT_H
 #define PARAMD_COMMON_BASE_MUTANT_H

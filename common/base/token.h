@@ -1,4 +1,5 @@
-/* The job's token: random bytes in a file that only its owner can read; who does not show them is a stranger. */
+/* The job's token: random bytes in a file that only its owner can read; who does not show them is a
+ * stranger. */
 #ifndef PARAMD_COMMON_BASE_TOKEN_H
 #define PARAMD_COMMON_BASE_TOKEN_H
 
@@ -14,8 +15,9 @@ struct token {
 };
 
 /*
- * Reads a token, without the line's end. NOT_FOUND: no such file. PERMISSION_DENIED: others than the owner may read or
- * write it (the message names the mode). INVALID_ARGUMENT: empty or longer than LIMIT_TOKEN_BYTES.
+ * Reads a token, without the line's end. NOT_FOUND: no such file. PERMISSION_DENIED: others than
+ * the owner may read or write it (the message names the mode). INVALID_ARGUMENT: empty or longer
+ * than LIMIT_TOKEN_BYTES.
  */
 NODISCARD enum status token_read(const char *path, struct token *ret_token, struct error *err);
 

@@ -193,8 +193,9 @@ static bool has_work(const struct net_driver *driver)
 }
 
 /*
- * Waits for sockets, wake or until_ns. The timer repeats because uv_run fires timers before it waits: one that is due by
- * then (a slow or a frozen machine) would be gone, and the wait without end.
+ * Waits for sockets, wake or until_ns. The timer repeats because uv_run fires timers before it
+ * waits: one that is due by then (a slow or a frozen machine) would be gone, and the wait without
+ * end.
  */
 static void wait_until(struct net_driver *driver, uint64_t now_ns, uint64_t until_ns)
 {

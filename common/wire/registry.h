@@ -1,4 +1,5 @@
-/* The job's list of variables and optimizers: checked when it comes from outside, the same on every process. */
+/* The job's list of variables and optimizers: checked when it comes from outside, the same on every
+ * process. */
 #ifndef PARAMD_COMMON_WIRE_REGISTRY_H
 #define PARAMD_COMMON_WIRE_REGISTRY_H
 
@@ -73,14 +74,15 @@ const struct variable_spec *registry_find(const struct registry *registry, const
                                           uint32_t *ret_id);
 
 /*
- * Adds a variable, or finds an equal one. ALREADY_EXISTS names both specs; RESOURCE_EXHAUSTED: too many variables, too
- * many blocks, or no memory.
+ * Adds a variable, or finds an equal one. ALREADY_EXISTS names both specs; RESOURCE_EXHAUSTED: too
+ * many variables, too many blocks, or no memory.
  */
 NODISCARD enum status registry_add(struct registry *registry, const struct variable_spec *spec,
                                    uint32_t *ret_id, struct error *err);
 
 NODISCARD enum status optimizer_spec_from_message(const Pmd__OptimizerSpec *message,
-                                                  struct optimizer_spec *ret_spec, struct error *err);
+                                                  struct optimizer_spec *ret_spec,
+                                                  struct error *err);
 
 const struct optimizer_spec *registry_optimizer(const struct registry *registry, uint32_t id);
 
@@ -100,15 +102,15 @@ struct registry_page {
 };
 
 /*
- * Fills a page from variable `first` on; returns how many variables it holds (0 only if the registry is empty or
- * first is past its end). The page borrows the registry's memory.
+ * Fills a page from variable `first` on; returns how many variables it holds (0 only if the
+ * registry is empty or first is past its end). The page borrows the registry's memory.
  */
 size_t registry_page_fill(const struct registry *registry, uint32_t first, uint32_t servers,
                           struct registry_page *ret_page);
 
 /*
- * Adds a page that came. Pages come in order; one that was seen already changes nothing. ret_complete: all are there.
- * INVALID_ARGUMENT: a gap, or a spec that is wrong.
+ * Adds a page that came. Pages come in order; one that was seen already changes nothing.
+ * ret_complete: all are there. INVALID_ARGUMENT: a gap, or a spec that is wrong.
  */
 NODISCARD enum status registry_page_add(struct registry *registry, const Pmd__Registry *message,
                                         bool *ret_complete, struct error *err);

@@ -1,6 +1,7 @@
 /*
- * Barriers by name. One is done when every rank that has not finished has come to it; the ranks' metrics are added up in rank
- * order. Results are kept for a while, for a rank that was started again and passes the same way.
+ * Barriers by name. One is done when every rank that has not finished has come to it; the ranks'
+ * metrics are added up in rank order. Results are kept for a while, for a rank that was started
+ * again and passes the same way.
  */
 #include "common/base/alloc.h"
 #include "server/cluster/coordinator.h"
@@ -65,8 +66,8 @@ static struct barrier *find_or_make(struct coordinator *coordinator, const char 
     return barrier;
 }
 
-static void answer(struct coordinator *coordinator, const struct barrier *barrier, struct member *member,
-                   uint64_t request)
+static void answer(struct coordinator *coordinator, const struct barrier *barrier,
+                   struct member *member, uint64_t request)
 {
     Pmd__BarrierReply reply = PMD__BARRIER_REPLY__INIT;
     struct metric_messages totals;
@@ -107,7 +108,8 @@ void barrier_check_all(struct coordinator *coordinator)
         check(coordinator, barrier);
 }
 
-/* What an older incarnation has brought to a barrier counts no more: its successor comes by itself. */
+/* What an older incarnation has brought to a barrier counts no more: its successor comes by itself.
+ * */
 void barrier_rank_lost(struct coordinator *coordinator, uint32_t rank)
 {
     for (struct barrier *barrier = coordinator->barriers; barrier; barrier = barrier->next) {
@@ -126,12 +128,14 @@ enum status barrier_arrive(struct coordinator *coordinator, struct member *membe
     if (!message->name[0] || strlen(message->name) > LIMIT_BARRIER_NAME_BYTES)
         return error_set(err, STATUS_INVALID_ARGUMENT, "a barrier's name has 1 to %d bytes",
                          LIMIT_BARRIER_NAME_BYTES);
-    enum status status = metric_list_from_message(message->n_metrics, message->metrics, &metrics, err);
+    enum status status = metric_list_from_message(message->n_metrics, message->metrics, &metrics,
+                                                  err);
     if (status)
         return status;
     struct barrier *barrier = find_or_make(coordinator, message->name);
     if (!barrier)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "barrier '%s': too many barriers are waited at, or no memory",
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "barrier '%s': too many barriers are waited at, or no memory",
                          message->name);
     if (barrier->done) {
         answer(coordinator, barrier, member, request);

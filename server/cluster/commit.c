@@ -1,6 +1,7 @@
 /*
- * The step commit. commit(t) is made when every server has prepared t and every rank that takes part in t has ended it, by the
- * report of its present incarnation. It goes to the servers through the log and to the workers with the totals.
+ * The step commit. commit(t) is made when every server has prepared t and every rank that takes
+ * part in t has ended it, by the report of its present incarnation. It goes to the servers through
+ * the log and to the workers with the totals.
  */
 #include "common/base/alloc.h"
 #include "common/base/mutant.h"
@@ -9,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A server that acknowledges nothing for so many entries is beyond help: steps cannot go on without it. */
+/* A server that acknowledges nothing for so many entries is beyond help: steps cannot go on without
+ * it. */
 enum { LOG_ENTRIES_MAX = 65536 };
 
 uint64_t commit_grant(const struct coordinator *coordinator)
@@ -19,7 +21,8 @@ uint64_t commit_grant(const struct coordinator *coordinator)
     return coordinator->committed_plus_1 + 1 + (MUTANT(GRANT_TOO_FAR) ? 1 : 0);
 }
 
-/* The same name adds up; a new one is appended (beyond the limit it is left out, which the sender was told). */
+/* The same name adds up; a new one is appended (beyond the limit it is left out, which the sender
+ * was told). */
 void metric_list_add(struct metric_list *list, const struct metric *metric)
 {
     for (size_t i = 0; i < list->count; i++) {
@@ -37,8 +40,8 @@ enum status metric_list_from_message(size_t count, Pmd__Metric *const *metrics,
                                      struct metric_list *ret_list, struct error *err)
 {
     if (count > LIMIT_METRICS)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%zu metrics, at most %d are possible", count,
-                         LIMIT_METRICS);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%zu metrics, at most %d are possible",
+                         count, LIMIT_METRICS);
     ret_list->count = count;
     for (size_t i = 0; i < count; i++) {
         struct metric *metric = &ret_list->items[i];
@@ -77,8 +80,10 @@ static void entry_to_message(const struct log_entry *entry, Pmd__LogEntry *ret_m
     ret_message->rank = entry->rank;
 }
 
-/* The frame names the commit before: a server leaves nothing in its socket for an entry that brings the commit itself. */
-static void send_entry(struct coordinator *coordinator, struct member *member, const struct log_entry *entry)
+/* The frame names the commit before: a server leaves nothing in its socket for an entry that brings
+ * the commit itself. */
+static void send_entry(struct coordinator *coordinator, struct member *member,
+                       const struct log_entry *entry)
 {
     Pmd__LogEntry message;
     struct link_frame frame = {.type = FRAME_LOG_ENTRY, .message = &message.base};
@@ -117,8 +122,9 @@ void commit_hold_past_log(struct coordinator *coordinator, struct member *member
 }
 
 /*
- * Entries that every server has applied are forgotten. The local server applies them as they are made. Until the registry is
- * closed another process may still take a server's place, and starts at the first entry.
+ * Entries that every server has applied are forgotten. The local server applies them as they are
+ * made. Until the registry is closed another process may still take a server's place, and starts at
+ * the first entry.
  */
 static void trim_log(struct coordinator *coordinator)
 {
@@ -138,7 +144,8 @@ static void trim_log(struct coordinator *coordinator)
         return;
     coordinator->log_count -= drop;
     coordinator->log_first += drop;
-    memmove(coordinator->log, coordinator->log + drop, coordinator->log_count * sizeof coordinator->log[0]);
+    memmove(coordinator->log, coordinator->log + drop,
+            coordinator->log_count * sizeof coordinator->log[0]);
 }
 
 static bool log_grow(struct coordinator *coordinator)
@@ -163,7 +170,8 @@ void commit_log_append(struct coordinator *coordinator, const struct log_entry *
 
     if (!log_grow(coordinator)) {
         coordinator_end(coordinator, STATUS_RESOURCE_EXHAUSTED, EXIT_CODE_FAILED,
-                        "the coordinator's log cannot grow beyond %zu entries", coordinator->log_count);
+                        "the coordinator's log cannot grow beyond %zu entries",
+                        coordinator->log_count);
         return;
     }
     struct log_entry stored = *entry;
@@ -253,7 +261,8 @@ static void tell_workers(struct coordinator *coordinator, uint64_t step)
     commit.running = running.pointers;
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
         if (coordinator->workers[rank].member)
-            coordinator_send(coordinator, coordinator->workers[rank].member, FRAME_COMMIT, &commit.base, 0);
+            coordinator_send(coordinator, coordinator->workers[rank].member, FRAME_COMMIT,
+                             &commit.base, 0);
     }
 }
 
@@ -271,7 +280,8 @@ static void check_finished(struct coordinator *coordinator)
     }
     coordinator->state = JOB_FINISHED;
     if (coordinator->committed_plus_1 > 0)
-        snapshot_after_commit(coordinator); /* a reader that waits for a further commit waits in vain */
+        /* a reader that waits for a further commit waits in vain */
+        snapshot_after_commit(coordinator);
 }
 
 void commit_try(struct coordinator *coordinator)
@@ -279,7 +289,8 @@ void commit_try(struct coordinator *coordinator)
     uint64_t step = coordinator->committed_plus_1;
     struct log_entry entry = {.kind = PMD__LOG_KIND__LOG_KIND_COMMIT, .step = step};
 
-    if (!coordinator->registry_closed || coordinator->state == JOB_ENDED || !step_complete(coordinator, step))
+    if (!coordinator->registry_closed || coordinator->state == JOB_ENDED ||
+        !step_complete(coordinator, step))
         return;
     add_totals(coordinator, step);
     coordinator->committed_plus_1 = step + 1;
@@ -304,7 +315,8 @@ enum status commit_step_end(struct coordinator *coordinator, struct member *memb
         !takes_part(worker, message->step))
         return error_set(err, STATUS_FAILED_PRECONDITION,
                          "rank %u ends step %llu; the last committed step is %lld", member->index,
-                         (unsigned long long)message->step, (long long)coordinator->committed_plus_1 - 1);
+                         (unsigned long long)message->step,
+                         (long long)coordinator->committed_plus_1 - 1);
     if (end->valid && end->step == message->step && !MUTANT(STEP_END_TWICE))
         return STATUS_OK;
     if (end->valid && end->step == message->step) {
@@ -312,8 +324,8 @@ enum status commit_step_end(struct coordinator *coordinator, struct member *memb
             metric_list_add(&end->metrics, &end->metrics.items[i]);
         return STATUS_OK;
     }
-    enum status status =
-        metric_list_from_message(message->n_metrics, message->metrics, &end->metrics, err);
+    enum status status = metric_list_from_message(message->n_metrics, message->metrics,
+                                                  &end->metrics, err);
     if (status)
         return status;
     end->step = message->step;
@@ -325,7 +337,8 @@ enum status commit_step_end(struct coordinator *coordinator, struct member *memb
     return STATUS_OK;
 }
 
-void commit_report(struct coordinator *coordinator, struct member *member, const Pmd__Report *report)
+void commit_report(struct coordinator *coordinator, struct member *member,
+                   const Pmd__Report *report)
 {
     struct coordinator_server *server = &coordinator->servers[member->index];
 
@@ -350,18 +363,20 @@ enum status commit_finish(struct coordinator *coordinator, struct member *member
         return STATUS_OK;
     if (message->step > committed + 2)
         return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "rank %u finishes after step %llu; the last committed step is %llu", member->index,
-                         (unsigned long long)message->step, (unsigned long long)committed);
-    /* The process before this one may have finished, and died before its last steps were committed. */
+                         "rank %u finishes after step %llu; the last committed step is %llu",
+                         member->index, (unsigned long long)message->step,
+                         (unsigned long long)committed);
+    /* The process before this one may have finished, and died before its last steps were committed.
+     * */
     if (message->step > worker->last_step && message->step > committed)
         return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "rank %u finishes after step %llu; it has finished after step %llu before", member->index,
-                         (unsigned long long)message->step, (unsigned long long)worker->last_step);
+                         "rank %u finishes after step %llu; it has finished after step %llu before",
+                         member->index, (unsigned long long)message->step,
+                         (unsigned long long)worker->last_step);
     worker->finished = true;
     worker->last_step = message->step > committed ? message->step : committed;
-    struct log_entry entry = {.kind = PMD__LOG_KIND__LOG_KIND_FINISH,
-                              .step = worker->last_step,
-                              .rank = member->index};
+    struct log_entry entry = {
+        .kind = PMD__LOG_KIND__LOG_KIND_FINISH, .step = worker->last_step, .rank = member->index};
     commit_log_append(coordinator, &entry);
     coordinator_close_registry_if_ready(coordinator);
     barrier_check_all(coordinator);

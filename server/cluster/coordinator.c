@@ -8,9 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NS_PER_MS ((uint64_t)1000000)
+#define NS_PER_MS          ((uint64_t)1000000)
 #define NOTICE_INTERVAL_NS (2000 * NS_PER_MS)
-#define SLOW_STEP_NS (10000 * NS_PER_MS) /* a step that takes longer is worth a line that says who is awaited */
+/* a step that takes longer is worth a line that says who is awaited */
+#define SLOW_STEP_NS (10000 * NS_PER_MS)
 
 enum status coordinator_init(struct coordinator *coordinator, const struct link_io *io,
                              const struct coordinator_settings *settings,
@@ -29,8 +30,8 @@ enum status coordinator_init(struct coordinator *coordinator, const struct link_
     }
     for (uint32_t i = 0; i < settings->workers; i++)
         coordinator->workers[i].last_step = UINT64_MAX;
-    coordinator->local_member =
-        (struct member){.coordinator = coordinator, .kind = MEMBER_SERVER, .index = 0};
+    coordinator->local_member = (struct member){
+        .coordinator = coordinator, .kind = MEMBER_SERVER, .index = 0};
     struct coordinator_server *server = &coordinator->servers[0];
     server->member = &coordinator->local_member;
     server->known = server->local = true;
@@ -76,12 +77,13 @@ void coordinator_send(struct coordinator *coordinator, struct member *member, en
     if (!member->link || member->closing)
         return;
     if (coordinator->io->send(coordinator->io->context, member->link, &frame))
-        coordinator_drop_member(coordinator, member, false, STATUS_RESOURCE_EXHAUSTED,
-                                "a control message could not be queued: the peer reads too slowly, or memory ran out");
+        coordinator_drop_member(
+            coordinator, member, false, STATUS_RESOURCE_EXHAUSTED,
+            "a control message could not be queued: the peer reads too slowly, or memory ran out");
 }
 
-void coordinator_fail_request(struct coordinator *coordinator, struct member *member, uint64_t request,
-                              const struct error *err)
+void coordinator_fail_request(struct coordinator *coordinator, struct member *member,
+                              uint64_t request, const struct error *err)
 {
     Pmd__Failure failure = PMD__FAILURE__INIT;
 
@@ -97,14 +99,16 @@ void coordinator_done(struct coordinator *coordinator, struct member *member, ui
     coordinator_send(coordinator, member, FRAME_DONE, &done.base, request);
 }
 
-void coordinator_send_registry(struct coordinator *coordinator, struct member *member, uint64_t request)
+void coordinator_send_registry(struct coordinator *coordinator, struct member *member,
+                               uint64_t request)
 {
     uint32_t first = 0;
 
     do {
-        size_t count = registry_page_fill(&coordinator->registry, first, coordinator->settings.servers,
-                                          coordinator->page);
-        coordinator_send(coordinator, member, FRAME_REGISTRY, &coordinator->page->message.base, request);
+        size_t count = registry_page_fill(&coordinator->registry, first,
+                                          coordinator->settings.servers, coordinator->page);
+        coordinator_send(coordinator, member, FRAME_REGISTRY, &coordinator->page->message.base,
+                         request);
         first += (uint32_t)count;
     } while (first < coordinator->registry.variable_count);
 }
@@ -118,9 +122,10 @@ static enum status check_trainable(const struct coordinator *coordinator, struct
     for (size_t i = 0; i < registry->variable_count; i++) {
         const struct variable_spec *spec = &registry->variables[i];
         if (spec->trainable && !registry_optimizer(registry, spec->optimizer))
-            return error_set(err, STATUS_FAILED_PRECONDITION,
-                             "variable '%s' is trained by optimizer %u, which no rank has configured", spec->name,
-                             spec->optimizer);
+            return error_set(
+                err, STATUS_FAILED_PRECONDITION,
+                "variable '%s' is trained by optimizer %u, which no rank has configured",
+                spec->name, spec->optimizer);
     }
     return STATUS_OK;
 }
@@ -157,7 +162,8 @@ void coordinator_close_registry_if_ready(struct coordinator *coordinator)
     }
     coordinator->registry_closed = true;
     coordinator->state = JOB_TRAINING;
-    coordinator->training_ns = coordinator->committed_ns = coordinator->io->now_ns(coordinator->io->context);
+    coordinator->training_ns = coordinator->committed_ns = coordinator->io->now_ns(
+        coordinator->io->context);
     for (uint32_t i = 0; i < coordinator->settings.servers; i++) {
         struct coordinator_server *server = &coordinator->servers[i];
         if (server->member && !server->local)
@@ -167,8 +173,8 @@ void coordinator_close_registry_if_ready(struct coordinator *coordinator)
     coordinator->local.on_registry(coordinator->local.context, &coordinator->registry);
 }
 
-static enum status on_create(struct coordinator *coordinator, struct member *member, uint64_t request,
-                             const Pmd__Create *message, struct error *err)
+static enum status on_create(struct coordinator *coordinator, struct member *member,
+                             uint64_t request, const Pmd__Create *message, struct error *err)
 {
     Pmd__CreateReply reply = PMD__CREATE_REPLY__INIT;
     struct variable_spec spec;
@@ -177,9 +183,11 @@ static enum status on_create(struct coordinator *coordinator, struct member *mem
     if (!message->spec)
         return error_set(err, STATUS_INVALID_ARGUMENT, "a create without a spec");
     status = variable_spec_from_message(message->spec, &spec, err);
-    if (!status && coordinator->registry_closed && !registry_find(&coordinator->registry, spec.name, NULL))
+    if (!status && coordinator->registry_closed &&
+        !registry_find(&coordinator->registry, spec.name, NULL))
         status = error_set(err, STATUS_FAILED_PRECONDITION,
-                           "variable '%s' cannot be created any more: training has begun", spec.name);
+                           "variable '%s' cannot be created any more: training has begun",
+                           spec.name);
     if (!status)
         status = registry_add(&coordinator->registry, &spec, &reply.variable, err);
     if (status)
@@ -188,8 +196,8 @@ static enum status on_create(struct coordinator *coordinator, struct member *mem
     return STATUS_OK;
 }
 
-static enum status on_configure(struct coordinator *coordinator, struct member *member, uint64_t request,
-                                const Pmd__Configure *message, struct error *err)
+static enum status on_configure(struct coordinator *coordinator, struct member *member,
+                                uint64_t request, const Pmd__Configure *message, struct error *err)
 {
     struct optimizer_spec spec;
     enum status status;
@@ -199,9 +207,11 @@ static enum status on_configure(struct coordinator *coordinator, struct member *
     status = optimizer_spec_from_message(message->spec, &spec, err);
     if (!status)
         status = coordinator->settings.check_optimizer(&spec, err);
-    if (!status && coordinator->registry_closed && !registry_optimizer(&coordinator->registry, spec.id))
+    if (!status && coordinator->registry_closed &&
+        !registry_optimizer(&coordinator->registry, spec.id))
         status = error_set(err, STATUS_FAILED_PRECONDITION,
-                           "optimizer %u cannot be configured any more: training has begun", spec.id);
+                           "optimizer %u cannot be configured any more: training has begun",
+                           spec.id);
     if (!status)
         status = registry_add_optimizer(&coordinator->registry, &spec, err);
     if (!status)
@@ -229,15 +239,17 @@ static enum status on_set(struct coordinator *coordinator, struct member *member
     Pmd__SetReply reply = PMD__SET_REPLY__INIT;
 
     if (strcmp(message->key, "learning-rate") != 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "'%.40s' cannot be set; learning-rate can", message->key);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "'%.40s' cannot be set; learning-rate can",
+                         message->key);
     if (!isfinite(message->value) || message->value < 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "learning-rate %g: a number from 0 up is needed",
-                         message->value);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "learning-rate %g: a number from 0 up is needed", message->value);
     if (coordinator->state != JOB_TRAINING)
-        return error_set(err, STATUS_FAILED_PRECONDITION, "learning-rate can be set while the job trains");
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "learning-rate can be set while the job trains");
     /*
-     * c + 1 may be under way on some servers; c + 2 is prepared after commit(c + 1), which comes after this entry in
-     * every server's log.
+     * c + 1 may be under way on some servers; c + 2 is prepared after commit(c + 1), which comes
+     * after this entry in every server's log.
      */
     reply.from_step = coordinator->committed_plus_1 + (MUTANT(CHANGE_TOO_SOON) ? 0 : 1);
     coordinator->learning_rate = (double)(float)message->value;
@@ -274,7 +286,8 @@ static enum status worker_request(struct coordinator *coordinator, struct member
         return status;
     }
     default:
-        return error_set(err, STATUS_PERMISSION_DENIED, "a worker may not send %s", frame_type_name(type));
+        return error_set(err, STATUS_PERMISSION_DENIED, "a worker may not send %s",
+                         frame_type_name(type));
     }
 }
 
@@ -300,10 +313,12 @@ static enum status reader_request(struct coordinator *coordinator, struct member
         return on_set(coordinator, member, request, message, err);
     case FRAME_SHUTDOWN:
         coordinator_done(coordinator, member, request);
-        coordinator_end(coordinator, STATUS_OK, EXIT_CODE_DONE, "shut down by %s", member->link->peer);
+        coordinator_end(coordinator, STATUS_OK, EXIT_CODE_DONE, "shut down by %s",
+                        member->link->peer);
         return STATUS_OK;
     default:
-        return error_set(err, STATUS_PERMISSION_DENIED, "a reader may not send %s", frame_type_name(type));
+        return error_set(err, STATUS_PERMISSION_DENIED, "a reader may not send %s",
+                         frame_type_name(type));
     }
 }
 
@@ -320,11 +335,12 @@ static enum status server_frame(struct coordinator *coordinator, struct member *
     }
     if (type == FRAME_COMPLAINT) {
         const Pmd__Complaint *complaint = message;
-        coordinator_end(coordinator, (enum status)complaint->status, EXIT_CODE_FAILED, "server %u: %s",
-                        member->index, complaint->message);
+        coordinator_end(coordinator, (enum status)complaint->status, EXIT_CODE_FAILED,
+                        "server %u: %s", member->index, complaint->message);
         return STATUS_OK;
     }
-    return error_set(err, STATUS_PERMISSION_DENIED, "a server may not send %s", frame_type_name(type));
+    return error_set(err, STATUS_PERMISSION_DENIED, "a server may not send %s",
+                     frame_type_name(type));
 }
 
 enum status coordinator_frame(struct coordinator *coordinator, struct member *member,
@@ -340,10 +356,10 @@ enum status coordinator_frame(struct coordinator *coordinator, struct member *me
         return server_frame(coordinator, member, type, message, err);
     if (member->kind == MEMBER_WORKER && type == FRAME_STEP_END)
         return commit_step_end(coordinator, member, message, err);
-    enum status status =
-        member->kind == MEMBER_WORKER
-            ? worker_request(coordinator, member, type, request, message, &failure)
-            : reader_request(coordinator, member, type, request, message, &failure);
+    enum status status = member->kind == MEMBER_WORKER
+                             ? worker_request(coordinator, member, type, request, message, &failure)
+                             : reader_request(coordinator, member, type, request, message,
+                                              &failure);
     if (status)
         coordinator_fail_request(coordinator, member, request, &failure);
     return STATUS_OK;
@@ -396,7 +412,8 @@ static void heartbeat(struct coordinator *coordinator, uint64_t now)
 static void notice(struct coordinator *coordinator, uint64_t now)
 {
     bool forming = coordinator->state == JOB_FORMING || coordinator->state == JOB_CREATING;
-    bool slow = coordinator->state == JOB_TRAINING && now - coordinator->committed_ns >= SLOW_STEP_NS;
+    bool slow = coordinator->state == JOB_TRAINING &&
+                now - coordinator->committed_ns >= SLOW_STEP_NS;
     char line[400];
 
     if (now < coordinator->next_notice_ns || !coordinator->notice || (!forming && !slow))

@@ -1,8 +1,10 @@
 /*
- * The coordinator: who is there, which variables exist, which step is committed, what is held for readers, when the job ends.
- * One per job, in the process of the first server, which is a member without a link.
+ * The coordinator: who is there, which variables exist, which step is committed, what is held for
+ * readers, when the job ends. One per job, in the process of the first server, which is a member
+ * without a link.
  *
- * Decisions only: frames come in by coordinator_frame, go out through struct link_io; time comes from it too.
+ * Decisions only: frames come in by coordinator_frame, go out through struct link_io; time comes
+ * from it too.
  *
  *   coordinator.c  frames to decisions; the start and the end of the job; the clock
  *   roster.c       ranks, incarnations, servers: hello, loss, return
@@ -40,16 +42,16 @@ struct metric_list {
 /* A control connection. Server 0 has a member with link NULL. */
 struct member {
     struct coordinator *coordinator;
-    struct link *link;   /* borrowed; NULL: the server in this process */
+    struct link *link; /* borrowed; NULL: the server in this process */
     struct member *next, *previous;
     enum { MEMBER_WORKER, MEMBER_SERVER, MEMBER_READER } kind;
-    uint32_t index;      /* rank or server */
+    uint32_t index; /* rank or server */
     uint64_t last_heard_ns;
     bool closing;
     uint64_t snapshot_request; /* a snapshot that waits for a commit; 0: none */
     bool snapshot_waits;
     bool snapshot_slots;
-    uint64_t hold;       /* what a reader was given last */
+    uint64_t hold; /* what a reader was given last */
 };
 
 struct step_report {
@@ -59,23 +61,25 @@ struct step_report {
     struct metric_list metrics;
 };
 
-/* Processes that lost a rank to another and are remembered: a hello of theirs may still be under way. */
+/* Processes that lost a rank to another and are remembered: a hello of theirs may still be under
+ * way. */
 enum { WORKER_FORMER_MAX = 8 };
 
 struct coordinator_worker {
-    struct member *member;    /* NULL: not connected */
-    bool known;               /* somebody has had this rank */
+    struct member *member; /* NULL: not connected */
+    bool known;            /* somebody has had this rank */
     uint64_t process;
-    uint64_t former[WORKER_FORMER_MAX]; /* processes before this one; [number % WORKER_FORMER_MAX], 0: none */
+    /* processes before this one; [number % WORKER_FORMER_MAX], 0: none */
+    uint64_t former[WORKER_FORMER_MAX];
     uint64_t incarnation;
-    uint64_t connection;      /* highest of this incarnation */
+    uint64_t connection; /* highest of this incarnation */
     bool started;
-    bool start_waits;         /* a START to be answered */
+    bool start_waits; /* a START to be answered */
     uint64_t start_request;
     bool finished;
-    uint64_t last_step;       /* takes part up to this one; UINT64_MAX: no end yet */
-    uint64_t clock;           /* last step that it has ended */
-    uint64_t lost_ns;         /* since when it is not connected */
+    uint64_t last_step;         /* takes part up to this one; UINT64_MAX: no end yet */
+    uint64_t clock;             /* last step that it has ended */
+    uint64_t lost_ns;           /* since when it is not connected */
     struct step_report ends[2]; /* [step % 2] */
     char program[LIMIT_PROGRAM_BYTES + 1];
 };
@@ -115,7 +119,7 @@ struct barrier {
 
 struct barrier_rank {
     bool arrived;
-    bool waits;       /* to be answered */
+    bool waits; /* to be answered */
     uint64_t request;
     struct metric_list metrics;
 };
@@ -128,13 +132,13 @@ struct coordinator_local {
 };
 
 struct coordinator_settings {
-    const char *job;        /* borrowed */
+    const char *job; /* borrowed */
     uint32_t workers;
     uint32_t servers;
-    uint64_t heartbeat_ms;  /* 500 */
-    uint64_t dead_ms;       /* 10,000: a silent peer's connection is closed */
-    uint64_t join_ms;       /* 15,000: for everybody to be there */
-    uint64_t restart_ms;    /* 60,000: for a lost worker to come back */
+    uint64_t heartbeat_ms;   /* 500 */
+    uint64_t dead_ms;        /* 10,000: a silent peer's connection is closed */
+    uint64_t join_ms;        /* 15,000: for everybody to be there */
+    uint64_t restart_ms;     /* 60,000: for a lost worker to come back */
     uint64_t server_lost_ms; /* 10,000 */
     /* Is this an optimizer, with settings it knows? */
     enum status (*check_optimizer)(const struct optimizer_spec *spec, struct error *err);
@@ -154,20 +158,20 @@ struct coordinator {
     struct member *members;
     struct member local_member;
     uint64_t committed_plus_1;
-    struct log_entry *log;   /* owned; entries log_first .. log_first + log_count - 1 */
+    struct log_entry *log; /* owned; entries log_first .. log_first + log_count - 1 */
     size_t log_count, log_capacity;
     uint64_t log_first;
     struct metric_list totals[2]; /* of the last two commits, [step % 2] */
     struct metric_list running[2];
     struct barrier *barriers; /* owned */
     size_t barrier_count;
-    uint64_t hold;           /* number of the last hold; 0: none yet */
+    uint64_t hold; /* number of the last hold; 0: none yet */
     uint64_t hold_step;
     uint64_t hold_ns;
     bool hold_slots;
     uint64_t started_ns, training_ns, committed_ns, next_heartbeat_ns, next_notice_ns;
     uint32_t readers;
-    double learning_rate;    /* as last set; NaN: as configured */
+    double learning_rate; /* as last set; NaN: as configured */
     /* The end of the job. */
     enum status end_status;
     enum exit_code end_code;
@@ -178,16 +182,17 @@ struct coordinator {
     struct registry_page *page; /* owned; scratch */
 };
 
-/* All members but the local server are told by frames. ret_coordinator stays where it is (members point to it). */
+/* All members but the local server are told by frames. ret_coordinator stays where it is (members
+ * point to it). */
 NODISCARD enum status coordinator_init(struct coordinator *coordinator, const struct link_io *io,
                                        const struct coordinator_settings *settings,
-                                       const struct coordinator_local *local, const char *local_address,
-                                       struct error *err);
+                                       const struct coordinator_local *local,
+                                       const char *local_address, struct error *err);
 void coordinator_release(struct coordinator *coordinator);
 
 /*
- * A HELLO on a control connection, whose version, job and token are right. Answers it. On error the caller sends the message and
- * closes the link; ABORTED: fenced, END was sent.
+ * A HELLO on a control connection, whose version, job and token are right. Answers it. On error the
+ * caller sends the message and closes the link; ABORTED: fenced, END was sent.
  */
 NODISCARD enum status coordinator_hello(struct coordinator *coordinator, struct link *link,
                                         const Pmd__Hello *hello, uint64_t request,
@@ -212,13 +217,14 @@ void coordinator_end(struct coordinator *coordinator, enum status status, enum e
 uint64_t coordinator_tick(struct coordinator *coordinator);
 
 /* What the job waits for at this moment, as a sentence; "" if for nothing. */
-void coordinator_waiting_for(const struct coordinator *coordinator, char *ret_text, size_t capacity);
+void coordinator_waiting_for(const struct coordinator *coordinator, char *ret_text,
+                             size_t capacity);
 
 /* Inside the folder. */
 void coordinator_send(struct coordinator *coordinator, struct member *member, enum frame_type type,
                       const ProtobufCMessage *message, uint64_t request);
-void coordinator_fail_request(struct coordinator *coordinator, struct member *member, uint64_t request,
-                              const struct error *err);
+void coordinator_fail_request(struct coordinator *coordinator, struct member *member,
+                              uint64_t request, const struct error *err);
 void coordinator_done(struct coordinator *coordinator, struct member *member, uint64_t request);
 void coordinator_drop_member(struct coordinator *coordinator, struct member *member, bool flush,
                              enum status status, const char *text);
@@ -231,7 +237,8 @@ uint32_t roster_workers_present(const struct coordinator *coordinator);
 void roster_check(struct coordinator *coordinator, uint64_t now);
 NODISCARD enum status commit_step_end(struct coordinator *coordinator, struct member *member,
                                       const Pmd__StepEnd *message, struct error *err);
-void commit_report(struct coordinator *coordinator, struct member *member, const Pmd__Report *report);
+void commit_report(struct coordinator *coordinator, struct member *member,
+                   const Pmd__Report *report);
 NODISCARD enum status commit_finish(struct coordinator *coordinator, struct member *member,
                                     const Pmd__Finish *message, struct error *err);
 void commit_try(struct coordinator *coordinator);
@@ -250,7 +257,8 @@ struct metric_messages {
 };
 void metric_list_to_messages(const struct metric_list *list, struct metric_messages *ret_messages);
 NODISCARD enum status barrier_arrive(struct coordinator *coordinator, struct member *member,
-                                     uint64_t request, const Pmd__Barrier *message, struct error *err);
+                                     uint64_t request, const Pmd__Barrier *message,
+                                     struct error *err);
 void barrier_check_all(struct coordinator *coordinator);
 void barrier_rank_lost(struct coordinator *coordinator, uint32_t rank);
 void barrier_release_all(struct coordinator *coordinator);

@@ -1,6 +1,7 @@
 /*
- * Who holds which rank. A rank's holder is told apart by its process number: the same process keeps its incarnation over all its
- * connections; another one gets the next incarnation and the older holder is fenced, wherever it is in its work.
+ * Who holds which rank. A rank's holder is told apart by its process number: the same process keeps
+ * its incarnation over all its connections; another one gets the next incarnation and the older
+ * holder is fenced, wherever it is in its work.
  */
 #include "common/base/alloc.h"
 #include "common/base/mutant.h"
@@ -48,7 +49,8 @@ uint32_t roster_workers_present(const struct coordinator *coordinator)
     return present;
 }
 
-static void fill_members(const struct coordinator *coordinator, Pmd__Members *members, char **addresses)
+static void fill_members(const struct coordinator *coordinator, Pmd__Members *members,
+                         char **addresses)
 {
     bool all_known = true;
 
@@ -100,15 +102,18 @@ static enum status fence(struct coordinator *coordinator, struct link *link, uin
     return STATUS_ABORTED;
 }
 
-/* Has this rank nothing more to do? One that said finish and died before its last steps are committed must do them again. */
-static bool is_through(const struct coordinator *coordinator, const struct coordinator_worker *worker)
+/* Has this rank nothing more to do? One that said finish and died before its last steps are
+ * committed must do them again. */
+static bool is_through(const struct coordinator *coordinator,
+                       const struct coordinator_worker *worker)
 {
     uint64_t committed = coordinator->committed_plus_1 ? coordinator->committed_plus_1 - 1 : 0;
 
     return worker->finished && worker->last_step <= committed;
 }
 
-/* The rank a worker asks for: its own again, the one it names, or the lowest that nobody has, then the lowest that was lost. */
+/* The rank a worker asks for: its own again, the one it names, or the lowest that nobody has, then
+ * the lowest that was lost. */
 static enum status choose_rank(const struct coordinator *coordinator, const Pmd__Hello *hello,
                                uint32_t *ret_rank, struct error *err)
 {
@@ -123,7 +128,8 @@ static enum status choose_rank(const struct coordinator *coordinator, const Pmd_
         return STATUS_OK;
     }
     for (uint32_t rank = 0; rank < workers; rank++) {
-        if (coordinator->workers[rank].known && coordinator->workers[rank].process == hello->process) {
+        if (coordinator->workers[rank].known &&
+            coordinator->workers[rank].process == hello->process) {
             *ret_rank = rank;
             return STATUS_OK;
         }
@@ -143,7 +149,8 @@ static enum status choose_rank(const struct coordinator *coordinator, const Pmd_
     return STATUS_OK;
 }
 
-static void drop_uncommitted_ends(struct coordinator *coordinator, struct coordinator_worker *worker)
+static void drop_uncommitted_ends(struct coordinator *coordinator,
+                                  struct coordinator_worker *worker)
 {
     for (int i = 0; i < 2; i++) {
         if (worker->ends[i].valid && worker->ends[i].step >= coordinator->committed_plus_1 &&
@@ -156,10 +163,11 @@ static void drop_uncommitted_ends(struct coordinator *coordinator, struct coordi
 }
 
 /*
- * Did this process hold a rank that another one holds now? Its first hello, which names no incarnation, may come after
- * those that replaced it: it would fence the newer process.
+ * Did this process hold a rank that another one holds now? Its first hello, which names no
+ * incarnation, may come after those that replaced it: it would fence the newer process.
  */
-static bool was_replaced(const struct coordinator *coordinator, uint64_t process, uint32_t *ret_rank)
+static bool was_replaced(const struct coordinator *coordinator, uint64_t process,
+                         uint32_t *ret_rank)
 {
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
         const struct coordinator_worker *worker = &coordinator->workers[rank];
@@ -173,18 +181,22 @@ static bool was_replaced(const struct coordinator *coordinator, uint64_t process
     return false;
 }
 
-/* Takes the rank for this process and connection; who held it before is fenced, or replaced if it is the same process. */
-static enum status claim_rank(struct coordinator *coordinator, struct link *link, const Pmd__Hello *hello,
-                              uint32_t rank, struct member **ret_member, struct error *err)
+/* Takes the rank for this process and connection; who held it before is fenced, or replaced if it
+ * is the same process. */
+static enum status claim_rank(struct coordinator *coordinator, struct link *link,
+                              const Pmd__Hello *hello, uint32_t rank, struct member **ret_member,
+                              struct error *err)
 {
     struct coordinator_worker *worker = &coordinator->workers[rank];
     struct member *old = worker->member;
     bool same = worker->known && worker->process == hello->process;
 
     if (!same && hello->incarnation != 0 && !MUTANT(NO_FENCE))
-        return fence(coordinator, link, rank, err); /* it had the rank once; another process has it now */
+        /* it had the rank once; another process has it now */
+        return fence(coordinator, link, rank, err);
     if (same && hello->connection <= worker->connection && !MUTANT(CONNECTION_NOT_COMPARED))
-        return error_set(err, STATUS_ABORTED, "rank %u has a newer connection of this process", rank);
+        return error_set(err, STATUS_ABORTED, "rank %u has a newer connection of this process",
+                         rank);
     struct member *member = member_new(coordinator, link, MEMBER_WORKER, rank);
     if (!member)
         return error_no_memory(err, "a member");
@@ -194,7 +206,8 @@ static enum status claim_rank(struct coordinator *coordinator, struct link *link
         worker->process = hello->process;
         worker->started = false;
         worker->start_waits = false;
-        worker->finished = is_through(coordinator, worker); /* last_step stays: the servers know it */
+        /* last_step stays: the servers know it */
+        worker->finished = is_through(coordinator, worker);
         drop_uncommitted_ends(coordinator, worker);
         barrier_rank_lost(coordinator, rank);
     }
@@ -206,14 +219,16 @@ static enum status claim_rank(struct coordinator *coordinator, struct link *link
     if (old) {
         if (!same)
             fence(coordinator, old->link, rank, err);
-        coordinator_drop_member(coordinator, old, true, STATUS_ABORTED, "replaced by a newer connection");
+        coordinator_drop_member(coordinator, old, true, STATUS_ABORTED,
+                                "replaced by a newer connection");
     }
     *ret_member = member;
     return STATUS_OK;
 }
 
-static void fill_recent(const struct coordinator *coordinator, Pmd__Commit *commits, Pmd__Commit **pointers,
-                        struct metric_messages *messages, Pmd__HelloReply *reply)
+static void fill_recent(const struct coordinator *coordinator, Pmd__Commit *commits,
+                        Pmd__Commit **pointers, struct metric_messages *messages,
+                        Pmd__HelloReply *reply)
 {
     uint64_t committed_plus_1 = coordinator->committed_plus_1;
     size_t count = 0;
@@ -238,7 +253,8 @@ static void fill_recent(const struct coordinator *coordinator, Pmd__Commit *comm
     reply->recent = pointers;
 }
 
-static void send_hello_reply(struct coordinator *coordinator, struct member *member, uint64_t request)
+static void send_hello_reply(struct coordinator *coordinator, struct member *member,
+                             uint64_t request)
 {
     Pmd__HelloReply reply = PMD__HELLO_REPLY__INIT;
     Pmd__Commit commits[2];
@@ -264,8 +280,8 @@ static void send_hello_reply(struct coordinator *coordinator, struct member *mem
 }
 
 static enum status hello_worker(struct coordinator *coordinator, struct link *link,
-                                const Pmd__Hello *hello, uint64_t request, struct member **ret_member,
-                                struct error *err)
+                                const Pmd__Hello *hello, uint64_t request,
+                                struct member **ret_member, struct error *err)
 {
     uint32_t rank = 0;
     struct member *member = NULL;
@@ -300,23 +316,24 @@ static enum status choose_server(const struct coordinator *coordinator, const Pm
             return STATUS_OK;
         }
     }
-    /* A place that somebody left before the registry was closed holds nothing yet; but it may be on its way back. */
+    /* A place that somebody left before the registry was closed holds nothing yet; but it may be on
+     * its way back. */
     for (uint32_t i = 1; i < coordinator->settings.servers && !coordinator->registry_closed; i++) {
         if (!coordinator->servers[i].member) {
             *ret_server = i;
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                     "all %u servers of this job are there%s", coordinator->settings.servers,
+    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "all %u servers of this job are there%s",
+                     coordinator->settings.servers,
                      coordinator->registry_closed
                          ? "; a lost one cannot be replaced while its values are only in its memory"
                          : "");
 }
 
 static enum status hello_server(struct coordinator *coordinator, struct link *link,
-                                const Pmd__Hello *hello, uint64_t request, struct member **ret_member,
-                                struct error *err)
+                                const Pmd__Hello *hello, uint64_t request,
+                                struct member **ret_member, struct error *err)
 {
     uint32_t index = 0;
 
@@ -328,7 +345,8 @@ static enum status hello_server(struct coordinator *coordinator, struct link *li
     struct coordinator_server *server = &coordinator->servers[index];
     bool same = server->known && server->process == hello->process;
     if (same && hello->connection <= server->connection && !MUTANT(CONNECTION_NOT_COMPARED))
-        return error_set(err, STATUS_ABORTED, "server %u has a newer connection of this process", index);
+        return error_set(err, STATUS_ABORTED, "server %u has a newer connection of this process",
+                         index);
     struct member *member = member_new(coordinator, link, MEMBER_SERVER, index);
     if (!member)
         return error_no_memory(err, "a member");
@@ -343,7 +361,8 @@ static enum status hello_server(struct coordinator *coordinator, struct link *li
     snprintf(server->address, sizeof server->address, "%s", hello->address);
     snprintf(server->program, sizeof server->program, "%s", hello->program);
     if (old)
-        coordinator_drop_member(coordinator, old, false, STATUS_ABORTED, "replaced by a newer connection");
+        coordinator_drop_member(coordinator, old, false, STATUS_ABORTED,
+                                "replaced by a newer connection");
     send_hello_reply(coordinator, member, request);
     roster_broadcast_members(coordinator);
     if (coordinator->registry_closed)
@@ -357,15 +376,15 @@ static enum status hello_server(struct coordinator *coordinator, struct link *li
     return STATUS_OK;
 }
 
-static enum status hello_reader(struct coordinator *coordinator, struct link *link, uint64_t request,
-                                struct member **ret_member, struct error *err)
+static enum status hello_reader(struct coordinator *coordinator, struct link *link,
+                                uint64_t request, struct member **ret_member, struct error *err)
 {
     Pmd__Members members = PMD__MEMBERS__INIT;
     char *addresses[LIMIT_SERVERS];
 
     if (coordinator->readers >= LIMIT_READERS)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%d readers are connected, more are not served",
-                         LIMIT_READERS);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "%d readers are connected, more are not served", LIMIT_READERS);
     struct member *member = member_new(coordinator, link, MEMBER_READER, 0);
     if (!member)
         return error_no_memory(err, "a member");
@@ -384,7 +403,8 @@ enum status coordinator_hello(struct coordinator *coordinator, struct link *link
     if (coordinator->state == JOB_ENDED) {
         send_end(coordinator, link, coordinator->end_status, coordinator->end_code,
                  coordinator->end_message);
-        return error_set(err, STATUS_FAILED_PRECONDITION, "the job has ended: %s", coordinator->end_message);
+        return error_set(err, STATUS_FAILED_PRECONDITION, "the job has ended: %s",
+                         coordinator->end_message);
     }
     switch (hello->role) {
     case PMD__ROLE__ROLE_WORKER:
@@ -459,10 +479,11 @@ void roster_check(struct coordinator *coordinator, uint64_t now)
         if (server->member || !server->known ||
             (now - server->lost_ns) / NS_PER_MS < coordinator->settings.server_lost_ms)
             continue;
-        coordinator_end(coordinator, STATUS_UNAVAILABLE, EXIT_CODE_PEER_LOST,
-                        "server %u (%s) was lost; the last committed step is %lld; its values were only in its "
-                        "memory, so training begins anew when the job is started again",
-                        i, server->address, last_step(coordinator));
+        coordinator_end(
+            coordinator, STATUS_UNAVAILABLE, EXIT_CODE_PEER_LOST,
+            "server %u (%s) was lost; the last committed step is %lld; its values were only in its "
+            "memory, so training begins anew when the job is started again",
+            i, server->address, last_step(coordinator));
     }
     for (uint32_t rank = 0; rank < coordinator->settings.workers; rank++) {
         const struct coordinator_worker *worker = &coordinator->workers[rank];
@@ -470,7 +491,8 @@ void roster_check(struct coordinator *coordinator, uint64_t now)
             (now - worker->lost_ns) / NS_PER_MS < coordinator->settings.restart_ms)
             continue;
         coordinator_end(coordinator, STATUS_UNAVAILABLE, EXIT_CODE_PEER_LOST,
-                        "worker %u (%s) was lost and did not come back in %.1f s; the last committed step is %lld",
+                        "worker %u (%s) was lost and did not come back in %.1f s; the last "
+                        "committed step is %lld",
                         rank, worker->program, (double)coordinator->settings.restart_ms / 1000,
                         last_step(coordinator));
     }

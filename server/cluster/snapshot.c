@@ -1,13 +1,15 @@
 /*
- * Snapshots for readers. A hold is numbered and goes through the servers' log, so every server holds the same step. Values
- * alone may be held at once: the published version is there between commit(c) and commit(c + 1), and the entry stands between
- * them in every log. Slots change in place while c + 1 is prepared, so a hold of slots rides on the next commit, unless
- * the job has finished and nothing changes any more.
+ * Snapshots for readers. A hold is numbered and goes through the servers' log, so every server
+ * holds the same step. Values alone may be held at once: the published version is there between
+ * commit(c) and commit(c + 1), and the entry stands between them in every log. Slots change in
+ * place while c + 1 is prepared, so a hold of slots rides on the next commit, unless the job has
+ * finished and nothing changes any more.
  */
 #include "common/base/mutant.h"
 #include "server/cluster/coordinator.h"
 
-/* A hold so young is shared even if a newer step is committed: readers that come together do not chase each other away. */
+/* A hold so young is shared even if a newer step is committed: readers that come together do not
+ * chase each other away. */
 #define SHARE_NS ((uint64_t)1000 * 1000000)
 /* Servers let go after 5 s without a read. */
 #define LEASE_NS ((uint64_t)4000 * 1000000)
@@ -76,7 +78,8 @@ void snapshot_request(struct coordinator *coordinator, struct member *member, ui
         reply(coordinator, member, request);
         return;
     }
-    if (coordinator->committed_plus_1 > 0 && (!message->slots || settled) && !MUTANT(HOLD_WAITS_FOR_COMMIT)) {
+    if (coordinator->committed_plus_1 > 0 && (!message->slots || settled) &&
+        !MUTANT(HOLD_WAITS_FOR_COMMIT)) {
         hold_alone(coordinator, message->slots);
         reply(coordinator, member, request);
         return;

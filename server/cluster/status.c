@@ -1,4 +1,5 @@
-/* What the coordinator says of the job: for `paramctl status`, for the log, and in messages about what is waited for. */
+/* What the coordinator says of the job: for `paramctl status`, for the log, and in messages about
+ * what is waited for. */
 #include "common/base/alloc.h"
 #include "common/base/version.h"
 #include "server/cluster/coordinator.h"
@@ -25,7 +26,8 @@ static void name_missing(const struct coordinator *coordinator, char *ret_text, 
 
     if (servers)
         used += (size_t)snprintf(ret_text + used, capacity - used, "%u of %u server%s%s", servers,
-                                 coordinator->settings.servers, coordinator->settings.servers == 1 ? "" : "s",
+                                 coordinator->settings.servers,
+                                 coordinator->settings.servers == 1 ? "" : "s",
                                  workers ? " and " : "");
     if (workers)
         snprintf(ret_text + used, capacity - used, "%u of %u worker%s", workers,
@@ -41,16 +43,16 @@ static void name_slowest(const struct coordinator *coordinator, char *ret_text, 
         const struct coordinator_worker *worker = &coordinator->workers[rank];
         const struct step_report *end = &worker->ends[step % 2];
         if (step <= worker->last_step && (!end->valid || end->step != step)) {
-            snprintf(ret_text, capacity, "step %llu waits for worker %u%s", (unsigned long long)step, rank,
-                     worker->member ? "" : ", which is lost");
+            snprintf(ret_text, capacity, "step %llu waits for worker %u%s",
+                     (unsigned long long)step, rank, worker->member ? "" : ", which is lost");
             return;
         }
     }
     for (uint32_t i = 0; i < coordinator->settings.servers; i++) {
         const struct coordinator_server *server = &coordinator->servers[i];
         if (server->prepared_plus_1 <= step) {
-            snprintf(ret_text, capacity, "step %llu waits for server %u%s", (unsigned long long)step, i,
-                     server->member ? "" : ", which is lost");
+            snprintf(ret_text, capacity, "step %llu waits for server %u%s",
+                     (unsigned long long)step, i, server->member ? "" : ", which is lost");
             return;
         }
     }
@@ -66,9 +68,11 @@ void coordinator_waiting_for(const struct coordinator *coordinator, char *ret_te
         name_missing(coordinator, ret_text, capacity);
         return;
     }
-    for (uint32_t rank = 0; !coordinator->registry_closed && rank < coordinator->settings.workers; rank++) {
+    for (uint32_t rank = 0; !coordinator->registry_closed && rank < coordinator->settings.workers;
+         rank++) {
         if (!coordinator->workers[rank].started && !coordinator->workers[rank].finished) {
-            snprintf(ret_text, capacity, "worker %u has not said that it has created all its variables", rank);
+            snprintf(ret_text, capacity,
+                     "worker %u has not said that it has created all its variables", rank);
             return;
         }
     }
@@ -78,10 +82,10 @@ void coordinator_waiting_for(const struct coordinator *coordinator, char *ret_te
 
 static const char *worker_state(const struct coordinator_worker *worker)
 {
-    return worker->finished  ? "finished"
-           : worker->member  ? "present"
-           : worker->known   ? "lost"
-                             : "absent";
+    return worker->finished ? "finished"
+           : worker->member ? "present"
+           : worker->known  ? "lost"
+                            : "absent";
 }
 
 static uint64_t silent_ns(const struct member *member, uint64_t lost_ns, uint64_t now)
@@ -180,8 +184,8 @@ void status_reply(struct coordinator *coordinator, struct member *member, uint64
         reply.parameters += coordinator->registry.variables[i].elements;
     fill_lists(coordinator, now, lists, &reply);
     if (coordinator->committed_plus_1 > 1 && now > coordinator->training_ns)
-        reply.steps_per_s =
-            (double)(coordinator->committed_plus_1 - 1) / seconds(now - coordinator->training_ns);
+        reply.steps_per_s = (double)(coordinator->committed_plus_1 - 1) /
+                            seconds(now - coordinator->training_ns);
     reply.uptime_s = seconds(now - coordinator->started_ns);
     reply.waiting_for = waiting_for;
     reply.protocol_major = PROTOCOL_MAJOR;

@@ -1,8 +1,10 @@
 /*
- * Happy path: connect, hello, welcome; log entries are applied and acknowledged, the report goes up when it changes.
+ * Happy path: connect, hello, welcome; log entries are applied and acknowledged, the report goes up
+ * when it changes.
  *
- * A connection that breaks or stays silent is made again with growing pauses; then hello says which entry was applied last and the
- * coordinator sends what follows. Not formed in time, or silent for too long: the server ends by itself.
+ * A connection that breaks or stays silent is made again with growing pauses; then hello says which
+ * entry was applied last and the coordinator sends what follows. Not formed in time, or silent for
+ * too long: the server ends by itself.
  */
 #include "server/cluster/uplink.h"
 
@@ -15,8 +17,8 @@
 
 enum { BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 1000, CONNECT_TIMEOUT_MS = 3000 };
 
-void uplink_init(struct uplink *uplink, const struct link_io *io, const struct uplink_settings *settings,
-                 const struct uplink_events *events)
+void uplink_init(struct uplink *uplink, const struct link_io *io,
+                 const struct uplink_settings *settings, const struct uplink_events *events)
 {
     *uplink = (struct uplink){.io = io, .settings = *settings, .events = *events};
     uplink->process = io->random(io->context) | 1;
@@ -88,7 +90,8 @@ static void on_welcome(struct uplink *uplink, const Pmd__HelloReply *reply)
                               reply->job);
 }
 
-static enum status on_registry(struct uplink *uplink, const Pmd__Registry *message, struct error *err)
+static enum status on_registry(struct uplink *uplink, const Pmd__Registry *message,
+                               struct error *err)
 {
     bool complete = false;
 
@@ -147,7 +150,8 @@ enum status uplink_on_frame(struct uplink *uplink, struct link *link, enum frame
     }
     case FRAME_FAILURE: {
         const Pmd__Failure *failure = message;
-        /* Not welcome: trying again would end the same way, but for a place that another server may still leave. */
+        /* Not welcome: trying again would end the same way, but for a place that another server may
+         * still leave. */
         end(uplink, (enum status)failure->status, EXIT_CODE_WRONG_USE, failure->message);
         return STATUS_OK;
     }
@@ -170,7 +174,8 @@ void uplink_on_closed(struct uplink *uplink, struct link *link, const struct err
     uplink->open = uplink->welcome = false;
     uint64_t jitter_ms = uplink->io->random(uplink->io->context) % (uplink->backoff_ms / 2 + 1);
     uplink->next_try_ns = now + (uplink->backoff_ms + jitter_ms) * NS_PER_MS;
-    uplink->backoff_ms = uplink->backoff_ms * 2 < BACKOFF_MAX_MS ? uplink->backoff_ms * 2 : BACKOFF_MAX_MS;
+    uplink->backoff_ms = uplink->backoff_ms * 2 < BACKOFF_MAX_MS ? uplink->backoff_ms * 2
+                                                                 : BACKOFF_MAX_MS;
 }
 
 void uplink_report(struct uplink *uplink, const Pmd__Report *report)
@@ -192,8 +197,8 @@ static void try_connect(struct uplink *uplink, uint64_t now)
     if (uplink->link || now < uplink->next_try_ns)
         return;
     uplink->connection++;
-    if (uplink->io->connect(uplink->io->context, uplink->settings.coordinator, false, CONNECT_TIMEOUT_MS, NULL,
-                            &uplink->link, &err) == STATUS_OK)
+    if (uplink->io->connect(uplink->io->context, uplink->settings.coordinator, false,
+                            CONNECT_TIMEOUT_MS, NULL, &uplink->link, &err) == STATUS_OK)
         return;
     uplink->link = NULL;
     snprintf(uplink->last_failure, sizeof uplink->last_failure, "%s", err.message);
@@ -205,17 +210,19 @@ static void check_deadlines(struct uplink *uplink, uint64_t now)
     char text[ERROR_MESSAGE_BYTES];
     struct error why;
 
-    if (!uplink->ever_welcome && (now - uplink->started_ns) / NS_PER_MS >= uplink->settings.join_ms) {
+    if (!uplink->ever_welcome &&
+        (now - uplink->started_ns) / NS_PER_MS >= uplink->settings.join_ms) {
         snprintf(text, sizeof text, "no place at the coordinator %s in %.1f s (%.300s)",
                  uplink->settings.coordinator, (double)uplink->settings.join_ms / 1000,
                  uplink->last_failure[0] ? uplink->last_failure : "no answer");
         end(uplink, STATUS_DEADLINE_EXCEEDED, EXIT_CODE_NOT_FORMED, text);
     } else if (uplink->ever_welcome && !uplink->welcome &&
                (now - uplink->lost_ns) / NS_PER_MS >= uplink->settings.dead_ms) {
-        snprintf(text, sizeof text, "the coordinator %s is lost (%.300s)", uplink->settings.coordinator,
-                 uplink->last_failure);
+        snprintf(text, sizeof text, "the coordinator %s is lost (%.300s)",
+                 uplink->settings.coordinator, uplink->last_failure);
         end(uplink, STATUS_UNAVAILABLE, EXIT_CODE_PEER_LOST, text);
-    } else if (uplink->open && (now - uplink->last_heard_ns) / NS_PER_MS >= uplink->settings.dead_ms) {
+    } else if (uplink->open &&
+               (now - uplink->last_heard_ns) / NS_PER_MS >= uplink->settings.dead_ms) {
         error_set(&why, STATUS_UNAVAILABLE, "the coordinator %s was silent for %.1f s",
                   uplink->settings.coordinator, (double)uplink->settings.dead_ms / 1000);
         uplink->open = false; /* asked for once; on_closed does the rest */

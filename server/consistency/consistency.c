@@ -8,8 +8,8 @@
 enum status consistency_init(struct consistency *consistency, uint32_t workers, struct error *err)
 {
     *consistency = (struct consistency){.workers = workers};
-    consistency->steps =
-        alloc_array((size_t)workers * CONSISTENCY_OPEN_STEPS, sizeof consistency->steps[0]);
+    consistency->steps = alloc_array((size_t)workers * CONSISTENCY_OPEN_STEPS,
+                                     sizeof consistency->steps[0]);
     consistency->last_step = alloc_array(workers, sizeof consistency->last_step[0]);
     if (!consistency->steps || !consistency->last_step) {
         consistency_release(consistency);
@@ -27,7 +27,8 @@ void consistency_release(struct consistency *consistency)
     *consistency = (struct consistency){0};
 }
 
-static struct rank_step *rank_step(const struct consistency *consistency, uint32_t rank, uint64_t step)
+static struct rank_step *rank_step(const struct consistency *consistency, uint32_t rank,
+                                   uint64_t step)
 {
     return &consistency->steps[(step % CONSISTENCY_OPEN_STEPS) * consistency->workers + rank];
 }
@@ -70,16 +71,16 @@ static enum status check_open(const struct consistency *consistency, uint32_t ra
                               const char *what, struct error *err)
 {
     if (!takes_part(consistency, rank, step))
-        return error_set(err, STATUS_FAILED_PRECONDITION, "%s of step %llu: rank %u finished at step %llu",
-                         what, (unsigned long long)step, rank,
-                         (unsigned long long)consistency->last_step[rank]);
+        return error_set(
+            err, STATUS_FAILED_PRECONDITION, "%s of step %llu: rank %u finished at step %llu", what,
+            (unsigned long long)step, rank, (unsigned long long)consistency->last_step[rank]);
     if (!consistency_step_open(consistency, step))
-        return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "%s of step %llu from rank %u: the last committed step is %lld, so at most step "
-                         "%llu may be begun",
-                         what, (unsigned long long)step, rank,
-                         (long long)consistency->committed_plus_1 - 1,
-                         (unsigned long long)consistency->committed_plus_1 + 1);
+        return error_set(
+            err, STATUS_FAILED_PRECONDITION,
+            "%s of step %llu from rank %u: the last committed step is %lld, so at most step "
+            "%llu may be begun",
+            what, (unsigned long long)step, rank, (long long)consistency->committed_plus_1 - 1,
+            (unsigned long long)consistency->committed_plus_1 + 1);
     return STATUS_OK;
 }
 
@@ -138,7 +139,8 @@ void consistency_commit(struct consistency *consistency, uint64_t step)
         *rank_step(consistency, rank, step) = (struct rank_step){0};
     consistency->total_known[step % CONSISTENCY_OPEN_STEPS] = false;
     consistency->committed_plus_1 = step + 1;
-    /* Of a step that opens now (two with the first commit) all ranks may have finished before: then W, 0, is known at once. */
+    /* Of a step that opens now (two with the first commit) all ranks may have finished before: then
+     * W, 0, is known at once. */
     for (unsigned i = 1; i <= CONSISTENCY_OPEN_STEPS; i++)
         update_total(consistency, step + i);
 }
@@ -173,8 +175,8 @@ enum rank_duty consistency_duty(const struct consistency *consistency, uint32_t 
     return state->closed ? RANK_SILENT : RANK_AWAITED;
 }
 
-enum push_answer consistency_push(const struct consistency *consistency, uint32_t rank, uint64_t step,
-                                  uint64_t version, bool staged, struct error *err)
+enum push_answer consistency_push(const struct consistency *consistency, uint32_t rank,
+                                  uint64_t step, uint64_t version, bool staged, struct error *err)
 {
     if (step <= version || consistency_step_committed(consistency, step))
         return MUTANT(LATE_PUSH_STAGED) ? PUSH_STAGE : PUSH_DUPLICATE;
@@ -183,7 +185,8 @@ enum push_answer consistency_push(const struct consistency *consistency, uint32_
     if (check_open(consistency, rank, step, "push", err))
         return PUSH_REFUSE;
     if (!rank_step(consistency, rank, step)->begun) {
-        error_set(err, STATUS_FAILED_PRECONDITION, "rank %u pushes for step %llu before its step_begin", rank,
+        error_set(err, STATUS_FAILED_PRECONDITION,
+                  "rank %u pushes for step %llu before its step_begin", rank,
                   (unsigned long long)step);
         return PUSH_REFUSE;
     }
@@ -194,7 +197,8 @@ enum push_answer consistency_push(const struct consistency *consistency, uint32_
         return PUSH_REFUSE;
     }
     if (rank_step(consistency, rank, step)->closed) { /* the ranks after it may be folded by now */
-        error_set(err, STATUS_FAILED_PRECONDITION, "rank %u pushes for step %llu after its step_close", rank,
+        error_set(err, STATUS_FAILED_PRECONDITION,
+                  "rank %u pushes for step %llu after its step_close", rank,
                   (unsigned long long)step);
         return PUSH_REFUSE;
     }
@@ -208,7 +212,8 @@ bool consistency_may_prepare(const struct consistency *consistency, uint64_t ver
     return consistency_step_committed(consistency, version) || MUTANT(PREPARE_WITHOUT_COMMIT);
 }
 
-enum pull_answer consistency_pull(uint64_t version, bool has_version, bool has_previous, uint64_t step)
+enum pull_answer consistency_pull(uint64_t version, bool has_version, bool has_previous,
+                                  uint64_t step)
 {
     if (!has_version || step > version)
         return PULL_LATER;

@@ -1,10 +1,10 @@
 /*
- * When a push counts, when a block may be prepared, when a pull is answered: the rules of the synchronous mode, as
- * questions about steps and ranks. No blocks, no bytes, no I/O.
+ * When a push counts, when a block may be prepared, when a pull is answered: the rules of the
+ * synchronous mode, as questions about steps and ranks. No blocks, no bytes, no I/O.
  *
- * A server has two open steps, c+1 and c+2, where c is the last committed one. A rank opens a step with step_begin, which
- * says how many examples it has, and closes it with step_close; W, the sum of examples over the ranks, is known when
- * every rank that takes part has begun.
+ * A server has two open steps, c+1 and c+2, where c is the last committed one. A rank opens a step
+ * with step_begin, which says how many examples it has, and closes it with step_close; W, the sum
+ * of examples over the ranks, is known when every rank that takes part has begun.
  */
 #ifndef PARAMD_SERVER_CONSISTENCY_CONSISTENCY_H
 #define PARAMD_SERVER_CONSISTENCY_CONSISTENCY_H
@@ -16,7 +16,8 @@
 
 enum { CONSISTENCY_OPEN_STEPS = 2 };
 
-/* Of one rank in one step: the sum over all ranks stays far from overflow, and every number is exact in a double. */
+/* Of one rank in one step: the sum over all ranks stays far from overflow, and every number is
+ * exact in a double. */
 #define CONSISTENCY_EXAMPLES_MAX ((uint64_t)1 << 40)
 
 struct rank_step {
@@ -27,9 +28,10 @@ struct rank_step {
 
 struct consistency {
     uint32_t workers;
-    uint64_t committed_plus_1;  /* 0: not even version 0 */
-    struct rank_step *steps;    /* owned; [step % 2][rank] */
-    uint64_t *last_step;        /* owned; of each rank: it takes part up to this one; UINT64_MAX: no end yet */
+    uint64_t committed_plus_1; /* 0: not even version 0 */
+    struct rank_step *steps;   /* owned; [step % 2][rank] */
+    /* owned; of each rank: it takes part up to this one; UINT64_MAX: no end yet */
+    uint64_t *last_step;
     uint64_t total_examples[CONSISTENCY_OPEN_STEPS]; /* W of the step, once known */
     bool total_known[CONSISTENCY_OPEN_STEPS];
 };
@@ -45,16 +47,17 @@ bool consistency_step_open(const struct consistency *consistency, uint64_t step)
 bool consistency_step_committed(const struct consistency *consistency, uint64_t step);
 
 /*
- * A rank begins an open step, or says so again (a new connection). FAILED_PRECONDITION: the step is not open and not committed, the
- * rank has finished before it, or it began with another number of examples. INVALID_ARGUMENT: more than
- * CONSISTENCY_EXAMPLES_MAX. A committed step is OK and changes nothing.
+ * A rank begins an open step, or says so again (a new connection). FAILED_PRECONDITION: the step is
+ * not open and not committed, the rank has finished before it, or it began with another number of
+ * examples. INVALID_ARGUMENT: more than CONSISTENCY_EXAMPLES_MAX. A committed step is OK and
+ * changes nothing.
  */
-NODISCARD enum status consistency_begin(struct consistency *consistency, uint32_t rank, uint64_t step,
-                                        uint64_t examples, struct error *err);
+NODISCARD enum status consistency_begin(struct consistency *consistency, uint32_t rank,
+                                        uint64_t step, uint64_t examples, struct error *err);
 
 /* The rank sends nothing more for this step. FAILED_PRECONDITION: it has not begun it. */
-NODISCARD enum status consistency_close(struct consistency *consistency, uint32_t rank, uint64_t step,
-                                        struct error *err);
+NODISCARD enum status consistency_close(struct consistency *consistency, uint32_t rank,
+                                        uint64_t step, struct error *err);
 
 /* The rank takes part up to `step`. */
 void consistency_finish(struct consistency *consistency, uint32_t rank, uint64_t step);
@@ -72,13 +75,15 @@ uint64_t consistency_total(const struct consistency *consistency, uint64_t step)
 float consistency_weight(const struct consistency *consistency, uint32_t rank, uint64_t step);
 
 enum rank_duty {
-    RANK_AWAITED,  /* may still push this block */
-    RANK_SILENT,   /* has examples, has closed the step: it has nothing for blocks that it did not push */
-    RANK_ABSENT,   /* takes no part: no examples, or finished before */
+    RANK_AWAITED, /* may still push this block */
+    /* has examples, has closed the step: it has nothing for blocks that it did not push */
+    RANK_SILENT,
+    RANK_ABSENT, /* takes no part: no examples, or finished before */
 };
 
 /* What is to be expected of a rank that has not pushed a block; total_known is asserted. */
-enum rank_duty consistency_duty(const struct consistency *consistency, uint32_t rank, uint64_t step);
+enum rank_duty consistency_duty(const struct consistency *consistency, uint32_t rank,
+                                uint64_t step);
 
 enum push_answer {
     PUSH_STAGE,     /* new: read it into a staging buffer */
@@ -87,14 +92,16 @@ enum push_answer {
 };
 
 /*
- * What to do with a rank's push of a block of which we hold `version`; staged: this rank's push of it is here, or on
- * its way, already.
+ * What to do with a rank's push of a block of which we hold `version`; staged: this rank's push of
+ * it is here, or on its way, already.
  */
-enum push_answer consistency_push(const struct consistency *consistency, uint32_t rank, uint64_t step,
-                                  uint64_t version, bool staged, struct error *err);
+enum push_answer consistency_push(const struct consistency *consistency, uint32_t rank,
+                                  uint64_t step, uint64_t version, bool staged, struct error *err);
 
-/* May version `step` of a block be prepared from version `version`? (All ranks have done their part.) */
-bool consistency_may_prepare(const struct consistency *consistency, uint64_t version, uint64_t step);
+/* May version `step` of a block be prepared from version `version`? (All ranks have done their
+ * part.) */
+bool consistency_may_prepare(const struct consistency *consistency, uint64_t version,
+                             uint64_t step);
 
 enum pull_answer {
     PULL_CURRENT,  /* the block's newest version */

@@ -1,7 +1,8 @@
 /*
- * Pulls wait at the blocks they ask for. When a block's version comes, its waiters move to their session's list of what is
- * ready; at the end of the turn that list leaves in frames of up to 1 MiB, each block written straight from its buffer.
- * Pulls and waiters come from lists that only grow, so a step allocates nothing.
+ * Pulls wait at the blocks they ask for. When a block's version comes, its waiters move to their
+ * session's list of what is ready; at the end of the turn that list leaves in frames of up to 1
+ * MiB, each block written straight from its buffer. Pulls and waiters come from lists that only
+ * grow, so a step allocates nothing.
  */
 #include "common/base/alloc.h"
 #include "server/service/service.h"
@@ -13,7 +14,7 @@ enum { CHUNK_ITEMS = 256 };
 
 /* A rank's pulls may wait at every block of two steps, and as many again after a reconnect. */
 #define WAITERS_PER_BLOCK 4
-#define WAITERS_MIN 4096
+#define WAITERS_MIN       4096
 
 struct memory_chunk {
     struct memory_chunk *next;
@@ -116,12 +117,14 @@ static enum status check_pull(struct session *session, const Pmd__Pull *message,
 
     if (session->waiter_count + message->n_block > bound)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                         "rank %u has %llu blocks in unanswered pulls; at most %llu are possible", session->rank,
-                         (unsigned long long)session->waiter_count, (unsigned long long)bound);
+                         "rank %u has %llu blocks in unanswered pulls; at most %llu are possible",
+                         session->rank, (unsigned long long)session->waiter_count,
+                         (unsigned long long)bound);
     if (!consistency_step_committed(&service->consistency, message->step) &&
         !consistency_step_open(&service->consistency, message->step) && message->step > 0)
         return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "pull of step %llu: the last committed step is %lld", (unsigned long long)message->step,
+                         "pull of step %llu: the last committed step is %lld",
+                         (unsigned long long)message->step,
                          (long long)service->consistency.committed_plus_1 - 1);
     for (size_t i = 0; i < message->n_block; i++) {
         if (!store_find(&service->store, message->variable[i], message->block[i]))
@@ -142,7 +145,8 @@ static bool any_gone(struct session *session, const Pmd__Pull *message, uint64_t
         const struct block *block = store_find(store, message->variable[i], message->block[i]);
         if (answer(block, message->step) != PULL_GONE)
             continue;
-        snprintf(text, sizeof text, "pull of step %llu: block %u of variable %u is at step %llu already",
+        snprintf(text, sizeof text,
+                 "pull of step %llu: block %u of variable %u is at step %llu already",
                  (unsigned long long)message->step, block->number, block->variable,
                  (unsigned long long)block->version);
         session_fail(session, request, STATUS_OUT_OF_RANGE, text);
@@ -151,8 +155,8 @@ static bool any_gone(struct session *session, const Pmd__Pull *message, uint64_t
     return false;
 }
 
-enum status pull_head(struct session *session, const struct frame_head *head, const Pmd__Pull *message,
-                      struct error *err)
+enum status pull_head(struct session *session, const struct frame_head *head,
+                      const Pmd__Pull *message, struct error *err)
 {
     struct service *service = session->service;
     enum status status = check_pull(session, message, err);
@@ -162,11 +166,13 @@ enum status pull_head(struct session *session, const struct frame_head *head, co
     struct pull *pull = pull_new(service);
     if (!pull)
         return error_no_memory(err, "a pull");
-    *pull = (struct pull){.session = session, .request = head->request, .step = message->step, .open = 1};
+    *pull = (struct pull){
+        .session = session, .request = head->request, .step = message->step, .open = 1};
     for (size_t i = 0; i < message->n_block; i++) {
         struct block_waiter *waiter = waiter_new(service);
         if (!waiter) {
-            status = error_no_memory(err, "a pull"); /* the session closes, and with it what has been queued */
+            /* the session closes, and with it what has been queued */
+            status = error_no_memory(err, "a pull");
             break;
         }
         struct block *block = store_find(&service->store, message->variable[i], message->block[i]);
@@ -243,12 +249,14 @@ static void reply_send(struct session *session, struct reply *reply, uint64_t re
         session->queued_replies++;
     else
         service_close(session, false, STATUS_RESOURCE_EXHAUSTED,
-                      "the values of a pull could not be queued: the peer reads too slowly, or memory ran out");
+                      "the values of a pull could not be queued: the peer reads too slowly, or "
+                      "memory ran out");
     reply->count = 0;
     reply->bytes = 0;
 }
 
-/* The buffer of the version asked for; NULL if it was let go meanwhile (then the worker has lost its right to it). */
+/* The buffer of the version asked for; NULL if it was let go meanwhile (then the worker has lost
+ * its right to it). */
 static struct buf *reply_buf(const struct block *block, uint64_t step)
 {
     enum pull_answer what = answer(block, step);
@@ -283,8 +291,8 @@ void pull_flush(struct session *session)
         if (buf) {
             reply.variables[reply.count] = block->variable;
             reply.blocks[reply.count] = block->number;
-            reply.pieces[reply.count] =
-                (struct link_piece){.data = buf->data, .bytes = block->bytes, .buf = buf};
+            reply.pieces[reply.count] = (struct link_piece){
+                .data = buf->data, .bytes = block->bytes, .buf = buf};
             reply.count++;
             reply.bytes += block->bytes;
         } else {

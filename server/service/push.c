@@ -1,13 +1,15 @@
 /*
  * A push, from its header to the next version of its blocks.
  *
- * Happy path: step_begin of every rank makes W known; a push header names whole blocks, each gets a staging buffer and the payload
- * is read straight into them; when it is complete every block tries to fold what is staged, in rank order; a block that
- * has been folded by all ranks is prepared as soon as the step before is committed; its pulls are answered.
+ * Happy path: step_begin of every rank makes W known; a push header names whole blocks, each gets a
+ * staging buffer and the payload is read straight into them; when it is complete every block tries
+ * to fold what is staged, in rank order; a block that has been folded by all ranks is prepared as
+ * soon as the step before is committed; its pulls are answered.
  *
- * Otherwise: a block that is here already is read into nowhere (its ack says duplicate); without room the frame stays in its
- * socket until its turn comes; a connection that breaks in the middle gives its buffers back; a block without a free
- * value buffer (slow readers hold them) waits in the list of starved ones.
+ * Otherwise: a block that is here already is read into nowhere (its ack says duplicate); without
+ * room the frame stays in its socket until its turn comes; a connection that breaks in the middle
+ * gives its buffers back; a block without a free value buffer (slow readers hold them) waits in the
+ * list of starved ones.
  */
 #include "common/base/alloc.h"
 #include "common/base/mutant.h"
@@ -22,8 +24,10 @@ static void block_name(const struct service *service, const struct block *block,
              service->registry.variables[block->variable].name, block->number);
 }
 
-/* Would a push of this block be folded at once? Then it may use the reserve: it gives back what it takes. */
-static bool its_turn(const struct service *service, const struct block *block, uint64_t step, uint32_t rank)
+/* Would a push of this block be folded at once? Then it may use the reserve: it gives back what it
+ * takes. */
+static bool its_turn(const struct service *service, const struct block *block, uint64_t step,
+                     uint32_t rank)
 {
     if (!block->has_version || block->version + 1 != step ||
         !consistency_total_known(&service->consistency, step))
@@ -78,7 +82,8 @@ static enum status check_agreement(struct service *service, struct block *block,
                      (unsigned long long)step, name, pusher, block->silent_rank_plus_1 - 1);
 }
 
-/* Prepares a block that all ranks have done their part for; false if the step's order or memory does not allow it yet. */
+/* Prepares a block that all ranks have done their part for; false if the step's order or memory
+ * does not allow it yet. */
 static bool try_prepare(struct service *service, struct block *block)
 {
     struct error err;
@@ -115,8 +120,8 @@ static bool take_part(struct service *service, struct block *block, uint64_t ste
         float weight = consistency_weight(&service->consistency, rank, step);
         if (store_fold(&service->store, block, staged, weight, &err)) {
             block_name(service, block, name, sizeof name);
-            service_complain(service, err.status, "step %llu, rank %u, %s: %s", (unsigned long long)step,
-                             rank, name, err.message);
+            service_complain(service, err.status, "step %llu, rank %u, %s: %s",
+                             (unsigned long long)step, rank, name, err.message);
             return false;
         }
         service->folds++;
@@ -136,8 +141,9 @@ static bool take_part(struct service *service, struct block *block, uint64_t ste
 }
 
 /*
- * Folds what is staged for the block's next version as far as the rank order allows, then prepares it; then the same for
- * the version after it, which may be folded but not prepared before the commit.
+ * Folds what is staged for the block's next version as far as the rank order allows, then prepares
+ * it; then the same for the version after it, which may be folded but not prepared before the
+ * commit.
  */
 static void advance(struct service *service, struct block *block)
 {
@@ -161,8 +167,8 @@ static void advance_in_arrival_order(struct service *service, struct block *bloc
     if (!block->has_version || block->version + 1 != step || staged->state != STAGED_COMPLETE ||
         !consistency_total_known(&service->consistency, step) || rank < block->sum_rank)
         return;
-    if (store_fold(&service->store, block, staged, consistency_weight(&service->consistency, rank, step),
-                   &err))
+    if (store_fold(&service->store, block, staged,
+                   consistency_weight(&service->consistency, rank, step), &err))
         service_complain(service, err.status, "%s", err.message);
 }
 
@@ -201,7 +207,8 @@ enum status push_begin(struct session *session, const Pmd__StepBegin *message, s
 enum status push_close(struct session *session, const Pmd__StepClose *message, struct error *err)
 {
     struct service *service = session->service;
-    enum status status = consistency_close(&service->consistency, session->rank, message->step, err);
+    enum status status = consistency_close(&service->consistency, session->rank, message->step,
+                                           err);
 
     if (!status && !consistency_step_committed(&service->consistency, message->step) &&
         service->prepared_blocks < service->store.block_count) {
@@ -219,19 +226,23 @@ static uint64_t block_payload_bytes(const struct service *service, const struct 
                                           : block->bytes;
 }
 
-static enum status check_kind(const struct session *session, const Pmd__Push *message, struct error *err)
+static enum status check_kind(const struct session *session, const Pmd__Push *message,
+                              struct error *err)
 {
     if (message->kind > PMD__PUSH_KIND__PUSH_KIND_ADD)
-        return error_set(err, STATUS_UNIMPLEMENTED, "push kind %d is not known here", (int)message->kind);
+        return error_set(err, STATUS_UNIMPLEMENTED, "push kind %d is not known here",
+                         (int)message->kind);
     if (message->encoding > PMD__PUSH_ENCODING__PUSH_ENCODING_ROWS)
         return error_set(err, STATUS_UNIMPLEMENTED, "push encoding %d is not known here",
                          (int)message->encoding);
     bool rows = message->encoding == PMD__PUSH_ENCODING__PUSH_ENCODING_ROWS;
     if (rows && message->kind != PMD__PUSH_KIND__PUSH_KIND_GRADIENT &&
         message->kind != PMD__PUSH_KIND__PUSH_KIND_ADD)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "rows can be pushed as gradient or add only");
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "rows can be pushed as gradient or add only");
     if (rows && message->n_rows != message->n_block)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "a push of rows needs a row count for each block");
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "a push of rows needs a row count for each block");
     bool assign = message->kind == PMD__PUSH_KIND__PUSH_KIND_ASSIGN;
     if (assign && session->rank != 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -248,10 +259,11 @@ static enum status check_block_kind(const struct service *service, const struct 
     const char *name = service->registry.variables[block->variable].name;
 
     if (kind == STORE_GRADIENT && variable->optimizer < 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "variable '%s' is not trainable: it takes no gradient",
-                         name);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "variable '%s' is not trainable: it takes no gradient", name);
     if (kind == STORE_ASSIGN_MEAN && variable->dtype == DTYPE_INT64)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "variable '%s' is int64: it has no mean", name);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "variable '%s' is int64: it has no mean",
+                         name);
     if (step == 0 && variable->initializer.kind != INITIALIZER_ASSIGNED)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "variable '%s' has an initializer: it takes no first values", name);
@@ -259,8 +271,8 @@ static enum status check_block_kind(const struct service *service, const struct 
 }
 
 /* Step 0 has one pusher and no order: a block is new until it has a version. */
-static enum push_answer answer(const struct session *session, const struct block *block, uint64_t step,
-                               const struct staged *staged, struct error *err)
+static enum push_answer answer(const struct session *session, const struct block *block,
+                               uint64_t step, const struct staged *staged, struct error *err)
 {
     if (step == 0)
         return block->has_version || staged->state != STAGED_EMPTY ? PUSH_DUPLICATE : PUSH_STAGE;
@@ -273,9 +285,11 @@ static enum push_answer answer(const struct session *session, const struct block
                             staged->state != STAGED_EMPTY, err);
 }
 
-/* Checks every block of the header, and says how many bytes must be staged and whether their turn has come. */
-static enum status check_blocks(struct session *session, const Pmd__Push *message, uint32_t payload_bytes,
-                                uint64_t *ret_staged_bytes, bool *ret_its_turn, struct error *err)
+/* Checks every block of the header, and says how many bytes must be staged and whether their turn
+ * has come. */
+static enum status check_blocks(struct session *session, const Pmd__Push *message,
+                                uint32_t payload_bytes, uint64_t *ret_staged_bytes,
+                                bool *ret_its_turn, struct error *err)
 {
     struct service *service = session->service;
     struct incoming_push *push = session->push;
@@ -295,9 +309,10 @@ static enum status check_blocks(struct session *session, const Pmd__Push *messag
             return status;
         uint64_t bytes = block_payload_bytes(service, push, block, rows);
         if (bytes == 0 && rows > 0)
-            return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "%u rows of block %u of variable '%s' are no smaller than the whole block", rows,
-                             block->number, service->registry.variables[block->variable].name);
+            return error_set(
+                err, STATUS_INVALID_ARGUMENT,
+                "%u rows of block %u of variable '%s' are no smaller than the whole block", rows,
+                block->number, service->registry.variables[block->variable].name);
         total += bytes;
         struct staged *staged = store_staged(&service->store, block, message->step, session->rank);
         enum push_answer what = answer(session, block, message->step, staged, err);
@@ -319,8 +334,10 @@ static enum status check_blocks(struct session *session, const Pmd__Push *messag
     return STATUS_OK;
 }
 
-/* A block that stands twice in one frame is staged by its first place; the second finds it RECEIVING. */
-static enum status stage_blocks(struct session *session, struct link_incoming *incoming, struct error *err)
+/* A block that stands twice in one frame is staged by its first place; the second finds it
+ * RECEIVING. */
+static enum status stage_blocks(struct session *session, struct link_incoming *incoming,
+                                struct error *err)
 {
     struct service *service = session->service;
     struct incoming_push *push = session->push;
@@ -414,11 +431,13 @@ void push_frame(struct session *session)
         }
         if (MUTANT(ARRIVAL_ORDER))
             advance_in_arrival_order(service, block, push->step, staged);
-        if (MUTANT(NO_DEDUPE) && block->version + 1 == push->step && session->rank < block->sum_rank &&
+        if (MUTANT(NO_DEDUPE) && block->version + 1 == push->step &&
+            session->rank < block->sum_rank &&
             consistency_total_known(&service->consistency, push->step)) {
             struct error err;
             if (store_fold(&service->store, block, staged,
-                           consistency_weight(&service->consistency, session->rank, push->step), &err))
+                           consistency_weight(&service->consistency, session->rank, push->step),
+                           &err))
                 service_complain(service, err.status, "%s", err.message);
         }
         advance(service, block);

@@ -1,4 +1,5 @@
-/* Readers of the held snapshot: values, slots, or the SHA-256 of blocks. All of one committed step. */
+/* Readers of the held snapshot: values, slots, or the SHA-256 of blocks. All of one committed step.
+ * */
 #include "common/base/hash.h"
 #include "server/service/service.h"
 
@@ -13,8 +14,8 @@ static void reader_fail(struct session *session, uint64_t request, enum status s
     session_fail(session, request, status, text);
 }
 
-static void reply_begin(Pmd__ReadReply *reply, const struct service *service, const Pmd__Read *message,
-                        size_t first)
+static void reply_begin(Pmd__ReadReply *reply, const struct service *service,
+                        const Pmd__Read *message, size_t first)
 {
     pmd__read_reply__init(reply);
     reply->hold = message->hold;
@@ -39,8 +40,9 @@ static bool reply_send(struct session *session, Pmd__ReadReply *reply, size_t co
     reply->n_variable = reply->n_block = count;
     if (service->io->send(service->io->context, session->link, &frame) == STATUS_OK)
         return true;
-    service_close(session, false, STATUS_RESOURCE_EXHAUSTED,
-                  "the values of a read could not be queued: the peer reads too slowly, or memory ran out");
+    service_close(
+        session, false, STATUS_RESOURCE_EXHAUSTED,
+        "the values of a read could not be queued: the peer reads too slowly, or memory ran out");
     return false;
 }
 
@@ -59,7 +61,8 @@ static void send_values(struct session *session, const Pmd__Read *message, uint6
             struct buf *buf = store_held(&service->store, block, message->slot);
             if (count > 0 && bytes + block->bytes > LIMIT_PAYLOAD_BYTES)
                 break;
-            pieces[count++] = (struct link_piece){.data = buf->data, .bytes = block->bytes, .buf = buf};
+            pieces[count++] = (struct link_piece){
+                .data = buf->data, .bytes = block->bytes, .buf = buf};
             bytes += block->bytes;
         }
         Pmd__ReadReply reply;
@@ -79,7 +82,8 @@ static void send_digests(struct session *session, const Pmd__Read *message, uint
                                                                     : (size_t)DIGESTS_PER_FRAME;
         struct buf *digests = buf_take(&service->digests, count * HASH_SHA256_BYTES);
         if (!digests) {
-            reader_fail(session, request, STATUS_RESOURCE_EXHAUSTED, "no buffer for digests is free now");
+            reader_fail(session, request, STATUS_RESOURCE_EXHAUSTED,
+                        "no buffer for digests is free now");
             return;
         }
         for (size_t i = 0; i < count; i++) {
@@ -89,7 +93,8 @@ static void send_digests(struct session *session, const Pmd__Read *message, uint
                         digests->data + i * HASH_SHA256_BYTES);
         }
         Pmd__ReadReply reply;
-        struct link_piece piece = {.data = digests->data, .bytes = count * HASH_SHA256_BYTES, .buf = digests};
+        struct link_piece piece = {
+            .data = digests->data, .bytes = count * HASH_SHA256_BYTES, .buf = digests};
         reply_begin(&reply, service, message, first);
         bool sent = reply_send(session, &reply, count, &piece, 1, request);
         buf_unref(digests);
@@ -105,7 +110,8 @@ void read_head(struct session *session, const struct frame_head *head, const Pmd
     char text[160];
 
     if (store->hold.number == 0 || store->hold.number != message->hold) {
-        snprintf(text, sizeof text, "snapshot %llu is no longer held here (the present one is %llu)",
+        snprintf(text, sizeof text,
+                 "snapshot %llu is no longer held here (the present one is %llu)",
                  (unsigned long long)message->hold, (unsigned long long)store->hold.number);
         reader_fail(session, head->request, STATUS_NOT_FOUND, text);
         return;
@@ -113,7 +119,8 @@ void read_head(struct session *session, const struct frame_head *head, const Pmd
     for (size_t i = 0; i < message->n_block; i++) {
         struct block *block = store_find(store, message->variable[i], message->block[i]);
         if (!block || !store_held(store, block, message->slot)) {
-            snprintf(text, sizeof text, "block %u of variable %u, slot %u: not on server %u, or not held",
+            snprintf(text, sizeof text,
+                     "block %u of variable %u, slot %u: not on server %u, or not held",
                      message->block[i], message->variable[i], message->slot, service->server);
             reader_fail(session, head->request, STATUS_INVALID_ARGUMENT, text);
             return;

@@ -156,45 +156,49 @@ enum status service_hello_check(const struct service_settings *settings, const P
                                 struct error *err)
 {
     if (hello->protocol_major != PROTOCOL_MAJOR || hello->protocol_minor != PROTOCOL_MINOR)
-        return error_set(err, STATUS_FAILED_PRECONDITION,
-                         "protocol versions do not fit: this server speaks %d.%d, the peer (%s) %u.%u",
-                         PROTOCOL_MAJOR, PROTOCOL_MINOR, hello->program, hello->protocol_major,
-                         hello->protocol_minor);
+        return error_set(
+            err, STATUS_FAILED_PRECONDITION,
+            "protocol versions do not fit: this server speaks %d.%d, the peer (%s) %u.%u",
+            PROTOCOL_MAJOR, PROTOCOL_MINOR, hello->program, hello->protocol_major,
+            hello->protocol_minor);
     if (hello->token.len != settings->token_bytes ||
         (settings->token_bytes &&
          CRYPTO_memcmp(hello->token.data, settings->token, settings->token_bytes) != 0))
-        return error_set(err, STATUS_UNAUTHENTICATED,
-                         hello->token.len
-                             ? "the job token is not the one of this job (--token-file, PARAMD_TOKEN_FILE)"
-                             : "a job token is needed (--token-file, PARAMD_TOKEN_FILE)");
+        return error_set(
+            err, STATUS_UNAUTHENTICATED,
+            hello->token.len
+                ? "the job token is not the one of this job (--token-file, PARAMD_TOKEN_FILE)"
+                : "a job token is needed (--token-file, PARAMD_TOKEN_FILE)");
     if (hello->job[0] && strcmp(hello->job, settings->job) != 0)
-        return error_set(err, STATUS_FAILED_PRECONDITION, "this server belongs to job '%s', not to '%s'",
-                         settings->job, hello->job);
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "this server belongs to job '%s', not to '%s'", settings->job, hello->job);
     return STATUS_OK;
 }
 
-/* Of two connections of a rank the one with the higher (incarnation, connection) counts, whichever came first. */
+/* Of two connections of a rank the one with the higher (incarnation, connection) counts, whichever
+ * came first. */
 static enum status claim_rank(struct session *session, const Pmd__Hello *hello, struct error *err)
 {
     struct service *service = session->service;
     uint32_t rank = hello->rank_plus_1 - 1;
 
     if (hello->rank_plus_1 == 0 || rank >= service->settings.workers)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "rank %d: this job has ranks 0 to %u", (int)rank,
-                         service->settings.workers - 1);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "rank %d: this job has ranks 0 to %u",
+                         (int)rank, service->settings.workers - 1);
     struct rank_link *current = &service->ranks[rank];
     bool older = hello->incarnation < current->incarnation ||
-                 (hello->incarnation == current->incarnation && hello->connection <= current->connection);
+                 (hello->incarnation == current->incarnation &&
+                  hello->connection <= current->connection);
     if (hello->incarnation < current->incarnation && MUTANT(NO_FENCE))
         older = false;
     if (older && MUTANT(CONNECTION_NOT_COMPARED) && hello->incarnation == current->incarnation)
         older = false;
     if (older)
-        return error_set(err, STATUS_ABORTED,
-                         "rank %u has a newer connection (incarnation %llu, connection %llu) than %llu, %llu",
-                         rank, (unsigned long long)current->incarnation,
-                         (unsigned long long)current->connection, (unsigned long long)hello->incarnation,
-                         (unsigned long long)hello->connection);
+        return error_set(
+            err, STATUS_ABORTED,
+            "rank %u has a newer connection (incarnation %llu, connection %llu) than %llu, %llu",
+            rank, (unsigned long long)current->incarnation, (unsigned long long)current->connection,
+            (unsigned long long)hello->incarnation, (unsigned long long)hello->connection);
     struct session *old = current->session;
     current->incarnation = hello->incarnation;
     current->connection = hello->connection;
@@ -224,8 +228,8 @@ enum status service_hello_bulk(struct session *session, const Pmd__Hello *hello,
     } else if (hello->role == PMD__ROLE__ROLE_READER) {
         session->kind = SESSION_READER;
     } else {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "role %d has no business on a bulk connection",
-                         (int)hello->role);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "role %d has no business on a bulk connection", (int)hello->role);
     }
     snprintf(session->program, sizeof session->program, "%s", hello->program);
     session->link->hash_payload = hash;
@@ -254,7 +258,8 @@ static enum link_verdict leave_in_socket(struct session *session)
     return LINK_WAIT;
 }
 
-/* Frames of a worker that need no payload and no wait; an error is the worker's and closes its connection. */
+/* Frames of a worker that need no payload and no wait; an error is the worker's and closes its
+ * connection. */
 static enum link_verdict worker_head(struct session *session, const struct frame_head *head,
                                      const void *message, struct link_incoming *ret_incoming,
                                      struct error *err)
@@ -274,7 +279,8 @@ static enum link_verdict worker_head(struct session *session, const struct frame
     else if (head->type == FRAME_PULL)
         status = pull_head(session, head, message, err);
     else
-        status = error_set(err, STATUS_UNIMPLEMENTED, "a worker does not send %s on a bulk connection",
+        status = error_set(err, STATUS_UNIMPLEMENTED,
+                           "a worker does not send %s on a bulk connection",
                            frame_type_name(head->type));
     return status ? LINK_REFUSE : LINK_TAKE;
 }
@@ -298,7 +304,8 @@ enum link_verdict service_head(struct session *session, const struct frame_head 
     if (session->kind == SESSION_WORKER)
         return worker_head(session, head, message, ret_incoming, err);
     if (head->type != FRAME_READ) {
-        error_set(err, STATUS_PERMISSION_DENIED, "a reader may not send %s", frame_type_name(head->type));
+        error_set(err, STATUS_PERMISSION_DENIED, "a reader may not send %s",
+                  frame_type_name(head->type));
         return LINK_REFUSE;
     }
     if (!service->store_ready || ((const Pmd__Read *)message)->hold > service->hold_seen)
@@ -315,7 +322,8 @@ void service_frame(struct session *session)
 
 void service_turn(struct service *service)
 {
-    /* Buffers that replies gave back may be what blocks wait for; what is prepared then may be what pulls wait for. */
+    /* Buffers that replies gave back may be what blocks wait for; what is prepared then may be what
+     * pulls wait for. */
     if (service->store.values.returned || service->store.slot_pool.returned) {
         service->store.values.returned = service->store.slot_pool.returned = false;
         push_retry_starved(service);

@@ -1,6 +1,7 @@
 /*
- * From staged pushes to the next version of a block: fold in rank order, then optimizer, assignment or addition.
- * All sums run in element order with each operation rounded once, so the bytes depend on the ranks' data only.
+ * From staged pushes to the next version of a block: fold in rank order, then optimizer, assignment
+ * or addition. All sums run in element order with each operation rounded once, so the bytes depend
+ * on the ranks' data only.
  */
 #include "common/base/bytes.h"
 #include "common/base/mutant.h"
@@ -100,8 +101,8 @@ static enum status make_sum(struct store *store, struct block *block, struct err
     return STATUS_OK;
 }
 
-static void fold_dense(struct store *store, struct block *block, struct staged *staged, float weight,
-                       bool plain)
+static void fold_dense(struct store *store, struct block *block, struct staged *staged,
+                       float weight, bool plain)
 {
     enum dtype dtype = store->variables[block->variable].dtype;
 
@@ -115,15 +116,16 @@ static void fold_dense(struct store *store, struct block *block, struct staged *
         scale(dtype, block->sum->data, weight, block->elements);
 }
 
-enum status store_fold(struct store *store, struct block *block, struct staged *staged, float weight,
-                       struct error *err)
+enum status store_fold(struct store *store, struct block *block, struct staged *staged,
+                       float weight, struct error *err)
 {
     bool plain = staged->kind == STORE_ADD || staged->kind == STORE_ASSIGN;
     enum status status = STATUS_OK;
 
     assert(staged->state == STAGED_COMPLETE);
     if (block->sum_count > 0 && block->sum_kind != staged->kind)
-        return error_set(err, STATUS_FAILED_PRECONDITION, "is pushed as %s by one rank and as %s by another",
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "is pushed as %s by one rank and as %s by another",
                          kind_names[block->sum_kind], kind_names[staged->kind]);
     if (staged->encoded_rows) {
         if (!block->sum)
@@ -161,10 +163,12 @@ bool store_can_prepare(const struct store *store, const struct block *block)
     if (!buf_available(&store->values, block->bytes))
         return false;
     size_t copies = block->sum_kind == STORE_GRADIENT ? slots_in_use(block) : 0;
-    return copies * buf_class_bytes(block->bytes) <= store->slot_pool.bytes_max - store->slot_pool.bytes_used;
+    return copies * buf_class_bytes(block->bytes) <=
+           store->slot_pool.bytes_max - store->slot_pool.bytes_used;
 }
 
-/* Before slots change for the first time since a snapshot took them, the snapshot gets the old ones. */
+/* Before slots change for the first time since a snapshot took them, the snapshot gets the old
+ * ones. */
 static void copy_held_slots(struct store *store, struct block *block, size_t slots)
 {
     struct buf *copies[OPTIMIZER_SLOTS_MAX] = {0};
@@ -186,7 +190,8 @@ static void copy_held_slots(struct store *store, struct block *block, size_t slo
     block->slots_copied = true;
 }
 
-/* Slots change in place, so first they must be the block's own: neither a snapshot's nor of a reply under way. */
+/* Slots change in place, so first they must be the block's own: neither a snapshot's nor of a reply
+ * under way. */
 static enum status own_slots(struct store *store, struct block *block, struct error *err)
 {
     int optimizer = store->variables[block->variable].optimizer;
@@ -263,7 +268,8 @@ enum status store_prepare(struct store *store, struct block *block, struct error
     if (block->sum_count == 0) {
         value = buf_ref(block->value);
     } else {
-        enum status status = block->sum_kind == STORE_GRADIENT ? own_slots(store, block, err) : STATUS_OK;
+        enum status status = block->sum_kind == STORE_GRADIENT ? own_slots(store, block, err)
+                                                               : STATUS_OK;
         if (status)
             return status;
         value = buf_take(&store->values, block->bytes);

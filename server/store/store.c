@@ -29,13 +29,14 @@ static enum status make_blocks(struct store *store, struct error *err)
         store->value_bytes += block->bytes;
         value_class_bytes += buf_class_bytes(block->bytes);
         if (variable->optimizer >= 0)
-            slot_class_bytes +=
-                buf_class_bytes(block->bytes) *
-                optimizer_slot_count(&store->optimizers[variable->optimizer].optimizer);
+            slot_class_bytes += buf_class_bytes(block->bytes) *
+                                optimizer_slot_count(
+                                    &store->optimizers[variable->optimizer].optimizer);
     }
     assert(index == store->block_count);
     if (value_class_bytes > SIZE_MAX / 4 || slot_class_bytes > SIZE_MAX / 4)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the variables need more memory than can be addressed");
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "the variables need more memory than can be addressed");
     buf_pool_init(&store->values, 3 * value_class_bytes);
     buf_pool_init(&store->slot_pool, 2 * slot_class_bytes);
     buf_pool_init(&store->staging, value_class_bytes + 2 * store->staged_bytes_max +
@@ -106,8 +107,8 @@ void store_release(struct store *store)
 {
     for (uint32_t i = 0; store->blocks && i < store->block_count; i++)
         block_release(&store->blocks[i]);
-    for (size_t i = 0; store->staged && i < (size_t)store->block_count * STORE_OPEN_STEPS * store->workers;
-         i++)
+    for (size_t i = 0;
+         store->staged && i < (size_t)store->block_count * STORE_OPEN_STEPS * store->workers; i++)
         buf_unref(store->staged[i].buf);
     buf_pool_release(&store->values);
     buf_pool_release(&store->slot_pool);
@@ -130,8 +131,8 @@ static enum status make_slots(struct store *store, struct block *block, struct e
     const struct store_variable *variable = &store->variables[block->variable];
 
     for (size_t i = 0; i < slot_count(store, block); i++) {
-        float initial =
-            optimizer_slot_initial(&store->optimizers[variable->optimizer].optimizer, i);
+        float initial = optimizer_slot_initial(&store->optimizers[variable->optimizer].optimizer,
+                                               i);
         block->slots[i] = buf_take(&store->slot_pool, block->bytes);
         if (!block->slots[i])
             return error_no_memory(err, "optimizer slots");
@@ -155,9 +156,10 @@ enum status store_fill_initial(struct store *store, struct error *err)
         block->value = buf_take(&store->values, block->bytes);
         if (!block->value)
             return error_no_memory(err, "values of variables");
-        status = initializer_fill(&variable->initializer, variable->dtype,
-                                  placement_first_element(&store->placement, block->variable, block->number),
-                                  block->elements, block->value->data, err);
+        status = initializer_fill(
+            &variable->initializer, variable->dtype,
+            placement_first_element(&store->placement, block->variable, block->number),
+            block->elements, block->value->data, err);
         if (status)
             return status;
         block->has_version = true;
@@ -185,7 +187,8 @@ uint64_t store_rows_bytes(const struct store *store, const struct block *block, 
     const struct store_variable *variable = &store->variables[block->variable];
     uint64_t indices = ((uint64_t)rows * sizeof(uint32_t) + 7) / 8 * 8;
 
-    if (variable->row_elements > BLOCK_ELEMENTS_MAX || variable->elements / variable->row_elements > UINT32_MAX)
+    if (variable->row_elements > BLOCK_ELEMENTS_MAX ||
+        variable->elements / variable->row_elements > UINT32_MAX)
         return 0;
     uint64_t bytes = indices + rows * variable->row_elements * dtype_bytes(variable->dtype);
     return bytes <= block->bytes ? bytes : 0;
@@ -270,7 +273,8 @@ void store_hold(struct store *store, uint64_t number, uint64_t step, bool slots)
     store_hold_release(store);
     for (uint32_t i = 0; i < store->block_count; i++) {
         struct block *block = &store->blocks[i];
-        struct buf *value = block->version == step || MUTANT(PUBLISH_EARLY) ? block->value : block->previous;
+        struct buf *value = block->version == step || MUTANT(PUBLISH_EARLY) ? block->value
+                                                                            : block->previous;
         assert(value);
         block->held_value = buf_ref(value);
     }
@@ -291,7 +295,8 @@ void store_set_learning_rate(struct store *store, size_t optimizer, double learn
 {
     struct store_optimizer *entry = &store->optimizers[optimizer];
 
-    /* Steps before the earlier change are over: it came two steps before its own, and that was a commit ago at least. */
+    /* Steps before the earlier change are over: it came two steps before its own, and that was a
+     * commit ago at least. */
     if (entry->next_from_step < from_step)
         entry->learning_rate = entry->next_learning_rate;
     entry->next_learning_rate = learning_rate;

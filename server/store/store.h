@@ -1,11 +1,13 @@
 /*
- * What one server holds: its blocks with their versions, optimizer slots, staged pushes and the held snapshot. Arithmetic and
- * memory only; which step may do what is decided by server/consistency, and the two meet in server/service.
+ * What one server holds: its blocks with their versions, optimizer slots, staged pushes and the
+ * held snapshot. Arithmetic and memory only; which step may do what is decided by
+ * server/consistency, and the two meet in server/service.
  *
- * Life of a block's bytes: a push lands in a staging buffer; when its rank's turn has come it is folded into the block's
- * sum (the first one becomes the sum); the optimizer reads value and sum and writes the next version into a fresh
- * buffer. Versions are counted references: the newest, the one before while it is published, what a snapshot holds, what replies
- * are still being written from. Nothing is copied for a reader.
+ * Life of a block's bytes: a push lands in a staging buffer; when its rank's turn has come it is
+ * folded into the block's sum (the first one becomes the sum); the optimizer reads value and sum
+ * and writes the next version into a fresh buffer. Versions are counted references: the newest, the
+ * one before while it is published, what a snapshot holds, what replies are still being written
+ * from. Nothing is copied for a reader.
  */
 #ifndef PARAMD_SERVER_STORE_STORE_H
 #define PARAMD_SERVER_STORE_STORE_H
@@ -33,10 +35,10 @@ struct store_variable {
 
 struct store_optimizer {
     struct optimizer optimizer;
-    double learning_rate;      /* in force for steps before next_from_step */
+    double learning_rate; /* in force for steps before next_from_step */
     double next_learning_rate;
-    uint64_t next_from_step;   /* UINT64_MAX: no change is coming */
-    uint64_t scalars_step;     /* the step that scalars are of; 0: none */
+    uint64_t next_from_step; /* UINT64_MAX: no change is coming */
+    uint64_t scalars_step;   /* the step that scalars are of; 0: none */
     struct optimizer_scalars scalars;
 };
 
@@ -56,16 +58,17 @@ struct staged {
 
 struct block {
     uint32_t variable;
-    uint32_t number;   /* within the variable */
+    uint32_t number; /* within the variable */
     uint32_t elements;
     uint32_t bytes;
-    uint64_t version;  /* of value, if has_version */
+    uint64_t version; /* of value, if has_version */
     bool has_version;
-    bool slots_copied; /* since the snapshot was taken */
-    uint8_t sum_kind;  /* enum store_kind of what was folded */
-    uint32_t sum_rank; /* the next rank to be folded for version + 1 */
-    uint32_t sum_count;  /* ranks folded that had something */
-    uint32_t silent_rank_plus_1; /* the first rank that had nothing though it has examples; 0: none */
+    bool slots_copied;  /* since the snapshot was taken */
+    uint8_t sum_kind;   /* enum store_kind of what was folded */
+    uint32_t sum_rank;  /* the next rank to be folded for version + 1 */
+    uint32_t sum_count; /* ranks folded that had something */
+    /* the first rank that had nothing though it has examples; 0: none */
+    uint32_t silent_rank_plus_1;
     struct buf *value;
     struct buf *previous; /* version - 1 while it is published */
     struct buf *sum;
@@ -82,7 +85,7 @@ struct store_hold {
 };
 
 struct store {
-    struct placement placement; /* owned */
+    struct placement placement;       /* owned */
     struct store_variable *variables; /* owned */
     size_t variable_count;
     struct store_optimizer optimizers[STORE_OPTIMIZERS_MAX];
@@ -91,33 +94,34 @@ struct store {
     uint32_t workers;
     struct block *blocks; /* owned; in the order of placement_first/next */
     uint32_t block_count;
-    struct staged *staged; /* owned; [block][step % 2][rank] */
-    struct buf_pool values; /* up to 3 copies: published, prepared, snapshot */
+    struct staged *staged;     /* owned; [block][step % 2][rank] */
+    struct buf_pool values;    /* up to 3 copies: published, prepared, snapshot */
     struct buf_pool slot_pool; /* up to 2 copies: live, snapshot */
-    struct buf_pool staging; /* sums and staged pushes */
+    struct buf_pool staging;   /* sums and staged pushes */
     uint64_t value_bytes;
-    uint64_t staged_bytes; /* in staged buffers, sums not counted */
-    uint64_t staged_bytes_max; /* for any push */
+    uint64_t staged_bytes;         /* in staged buffers, sums not counted */
+    uint64_t staged_bytes_max;     /* for any push */
     uint64_t staged_bytes_reserve; /* more, for the push whose turn it is */
     struct store_hold hold;
 };
 
 /*
- * Allocates everything for one server's share, without values yet. variables and optimizers are copied; specs were checked
- * by whoever made them.
+ * Allocates everything for one server's share, without values yet. variables and optimizers are
+ * copied; specs were checked by whoever made them.
  *
  *   staging_bytes  bound on staged pushes that wait for their turn.
  */
 NODISCARD enum status store_init(struct store *store, const struct store_variable *variables,
                                  size_t variable_count, const struct optimizer *optimizers,
-                                 const double *learning_rates, size_t optimizer_count, uint32_t server,
-                                 uint32_t server_count, uint32_t workers, uint64_t staging_bytes,
-                                 struct error *err);
+                                 const double *learning_rates, size_t optimizer_count,
+                                 uint32_t server, uint32_t server_count, uint32_t workers,
+                                 uint64_t staging_bytes, struct error *err);
 
 /* All replies must have given their buffers back. A zeroed store may be released. */
 void store_release(struct store *store);
 
-/* Makes version 0 and the slots of all blocks but those of assigned variables. RESOURCE_EXHAUSTED: no memory. */
+/* Makes version 0 and the slots of all blocks but those of assigned variables. RESOURCE_EXHAUSTED:
+ * no memory. */
 NODISCARD enum status store_fill_initial(struct store *store, struct error *err);
 
 /* The block of a variable on this server, or NULL: no such block, or it lives elsewhere. */
@@ -131,34 +135,38 @@ static inline uint32_t store_index(const struct store *store, const struct block
 struct staged *store_staged(struct store *store, const struct block *block, uint64_t step,
                             uint32_t rank);
 
-/* Bytes of the payload that the rows encoding has for `rows` rows of this block; 0 if it may not be used. */
+/* Bytes of the payload that the rows encoding has for `rows` rows of this block; 0 if it may not be
+ * used. */
 uint64_t store_rows_bytes(const struct store *store, const struct block *block, uint32_t rows);
 
 /* Room for so many staged bytes? its_turn: every block of the push would be folded at once. */
 bool store_has_room(const struct store *store, uint64_t bytes, bool its_turn);
 
-/* Takes a staging buffer: EMPTY -> RECEIVING. RESOURCE_EXHAUSTED: no memory (room was checked before). */
+/* Takes a staging buffer: EMPTY -> RECEIVING. RESOURCE_EXHAUSTED: no memory (room was checked
+ * before). */
 NODISCARD enum status store_stage(struct store *store, struct staged *staged, size_t bytes);
 
 /* RECEIVING -> EMPTY, the buffer goes back. */
 void store_unstage(struct store *store, struct staged *staged);
 
 /*
- * Folds a COMPLETE push into the block's sum with a weight (ignored by ADD and ASSIGN): COMPLETE -> FOLDED.
+ * Folds a COMPLETE push into the block's sum with a weight (ignored by ADD and ASSIGN): COMPLETE ->
+ * FOLDED.
  *
- * FAILED_PRECONDITION: another kind than the ranks before; INVALID_ARGUMENT: a row number that is not in the block or not ascending;
- * RESOURCE_EXHAUSTED: no memory.
+ * FAILED_PRECONDITION: another kind than the ranks before; INVALID_ARGUMENT: a row number that is
+ * not in the block or not ascending; RESOURCE_EXHAUSTED: no memory.
  */
 NODISCARD enum status store_fold(struct store *store, struct block *block, struct staged *staged,
                                  float weight, struct error *err);
 
-/* Are buffers to be had for a version of this block, should it need any: for the value, and for slots that replies still refer to? */
+/* Are buffers to be had for a version of this block, should it need any: for the value, and for
+ * slots that replies still refer to? */
 bool store_can_prepare(const struct store *store, const struct block *block);
 
 /*
- * Makes version `version + 1` from the sum: optimizer, assignment or addition; without a contribution the value stays as it is. Value
- * of `version` becomes `previous` (which was let go before, asserted). store_can_prepare() was asked first. RESOURCE_EXHAUSTED: no
- * memory.
+ * Makes version `version + 1` from the sum: optimizer, assignment or addition; without a
+ * contribution the value stays as it is. Value of `version` becomes `previous` (which was let go
+ * before, asserted). store_can_prepare() was asked first. RESOURCE_EXHAUSTED: no memory.
  */
 NODISCARD enum status store_prepare(struct store *store, struct block *block, struct error *err);
 
@@ -177,8 +185,8 @@ void store_hold_release(struct store *store);
 struct buf *store_held(const struct store *store, const struct block *block, uint32_t slot);
 
 /*
- * From `from_step` on, which is the second step after the last committed one. An earlier change for the same step is overtaken;
- * one for the step before holds from now on.
+ * From `from_step` on, which is the second step after the last committed one. An earlier change for
+ * the same step is overtaken; one for the step before holds from now on.
  */
 void store_set_learning_rate(struct store *store, size_t optimizer, double learning_rate,
                              uint64_t from_step);

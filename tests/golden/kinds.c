@@ -10,9 +10,14 @@ static enum golden_outcome golden_text(struct golden_case *golden)
 
 static const struct golden_kind kinds[] = {
     {"fit", golden_fit},
-    {"initializer", golden_initializer}, {"layer", golden_layer}, {"loss", golden_loss},
-    {"metric", golden_metric},           {"model", golden_model}, {"optimizer", golden_optimizer},
-    {"random", golden_random},           {"text", golden_text},
+    {"initializer", golden_initializer},
+    {"layer", golden_layer},
+    {"loss", golden_loss},
+    {"metric", golden_metric},
+    {"model", golden_model},
+    {"optimizer", golden_optimizer},
+    {"random", golden_random},
+    {"text", golden_text},
 };
 
 const struct golden_kind *golden_find_kind(const char *name)

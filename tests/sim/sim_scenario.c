@@ -193,7 +193,8 @@ static void server_keeps_its_place(struct sim *sim)
     EXPECT(trained_a_little(sim));
 }
 
-/* Programs may take longer to start than a cluster to form; a server that is away for a moment then ends nothing. */
+/* Programs may take longer to start than a cluster to form; a server that is away for a moment then
+ * ends nothing. */
 static void late_start(struct sim *sim)
 {
     sim_start_server(sim, 0);
