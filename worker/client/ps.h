@@ -3,10 +3,9 @@
  * gradients.
  *
  *     struct ps_client *ps;
- *     ps_connect(NULL, &ps, &err);                    the place in the cluster: from the
- * environment
+ *     ps_connect(NULL, &ps, &err);                   finds its place in the environment
  *     ps_create(ps, &(struct ps_variable){.name = "w", ...}, &w, &err);
- *     ps_start(ps, &err);                             every rank has created all it needs
+ *     ps_start(ps, &err);                            every rank has created all it needs
  *     ps_pull(ps, w, PS_LATEST, values, NULL, &err);
  *     for (uint64_t t = ps_step(ps) + 1; t <= steps; t++) {
  *         ps_step_begin(ps, t, examples, &err);
