@@ -264,7 +264,7 @@ static enum status write_address(const char *path, const char *address, struct e
 }
 
 /* Turns until the job ends or a signal comes; then a last moment for what is still to be written.
- * */
+ */
 static void serve(struct server *server, const struct link_io *io, bool insecure_wide)
 {
     uint64_t next_warning_ns = 0;

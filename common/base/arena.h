@@ -1,5 +1,5 @@
 /* Memory for one message: taken piece by piece, given back all at once, never more than its bound.
- * */
+ */
 #ifndef PARAMD_COMMON_BASE_ARENA_H
 #define PARAMD_COMMON_BASE_ARENA_H
 

@@ -1,5 +1,5 @@
 /* What every program's exit code means; launchers and other people's scripts depend on the numbers.
- * */
+ */
 #ifndef PARAMD_COMMON_BASE_EXIT_CODE_H
 #define PARAMD_COMMON_BASE_EXIT_CODE_H
 

@@ -126,7 +126,7 @@ static enum status store_flag(const struct option *row, const char *text, const 
 }
 
 /* One option at argv[index] and its value, which may be the next word; ret_used counts the words.
- * */
+ */
 static enum status parse_option(const struct options *options, int argc, char **argv, int index,
                                 int *ret_used, struct error *err)
 {

@@ -1,5 +1,5 @@
 /* Philox4x32-10, the counter generator of TensorFlow: any element of a stream by its index alone.
- * */
+ */
 #ifndef PARAMD_COMMON_BASE_RNG_H
 #define PARAMD_COMMON_BASE_RNG_H
 

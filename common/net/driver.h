@@ -78,7 +78,7 @@ void net_driver_run_once(struct net_driver *driver, uint64_t max_wait_ns);
 void net_driver_turn(struct net_driver *driver);
 
 /* Makes a run_once that waits return early (after a turn); if none waits, the next does not wait.
- * */
+ */
 void net_driver_wake(struct net_driver *driver);
 
 /* Makes net_driver_run return after its present turn. */

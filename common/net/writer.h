@@ -1,5 +1,5 @@
 /* The frames waiting to be written on one connection: encoded, counted, several to one system call.
- * */
+ */
 #ifndef PARAMD_COMMON_NET_WRITER_H
 #define PARAMD_COMMON_NET_WRITER_H
 

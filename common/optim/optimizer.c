@@ -35,7 +35,7 @@ const struct optimizer_kind *const *optimizer_kinds(size_t *ret_count)
 }
 
 /* Writes "a, b, c", and "; did you mean b?" behind it if one of the names is near to the given one.
- * */
+ */
 static void list_names(const char *given, const char *const *names, size_t count,
                        char ret_text[LIST_BYTES])
 {

@@ -1,5 +1,5 @@
 /* The 64-byte preamble in front of every frame: bytes <-> struct, no I/O. proto/README.md draws it.
- * */
+ */
 #ifndef PARAMD_COMMON_WIRE_FRAME_H
 #define PARAMD_COMMON_WIRE_FRAME_H
 

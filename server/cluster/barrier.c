@@ -109,7 +109,7 @@ void barrier_check_all(struct coordinator *coordinator)
 }
 
 /* What an older incarnation has brought to a barrier counts no more: its successor comes by itself.
- * */
+ */
 void barrier_rank_lost(struct coordinator *coordinator, uint32_t rank)
 {
     for (struct barrier *barrier = coordinator->barriers; barrier; barrier = barrier->next) {

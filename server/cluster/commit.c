@@ -367,7 +367,7 @@ enum status commit_finish(struct coordinator *coordinator, struct member *member
                          member->index, (unsigned long long)message->step,
                          (unsigned long long)committed);
     /* The process before this one may have finished, and died before its last steps were committed.
-     * */
+     */
     if (message->step > worker->last_step && message->step > committed)
         return error_set(err, STATUS_FAILED_PRECONDITION,
                          "rank %u finishes after step %llu; it has finished after step %llu before",

@@ -1,5 +1,5 @@
 /* Readers of the held snapshot: values, slots, or the SHA-256 of blocks. All of one committed step.
- * */
+ */
 #include "common/base/hash.h"
 #include "server/service/service.h"
 

@@ -167,7 +167,7 @@ static void check(struct trainer *trainer, enum ps_status status, const struct p
 }
 
 /* Gradient arrays are free again once the step is committed: it is by the time of the last layer.
- * */
+ */
 static enum status on_weight_needed(void *context, size_t weight, struct error *err)
 {
     struct trainer *trainer = context;

@@ -258,7 +258,7 @@ static size_t bytes_of(const struct run *run, uint32_t variable)
 }
 
 /* The client believes what it was told of the variables, which may be lies: then arrays fit that.
- * */
+ */
 static size_t array_bytes(const struct run *run, uint32_t variable)
 {
     const struct registry *known = core_registry(run->core);

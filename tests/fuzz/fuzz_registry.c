@@ -1,5 +1,5 @@
 /* Pages of the registry, as a server or a client gets them. What is accepted travels on as it came.
- * */
+ */
 /* decoder: common/wire/registry.c */
 /* options: -max_len=4096 */
 /*

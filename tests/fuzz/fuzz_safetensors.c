@@ -79,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 /* Mostly the length in front is mended to end behind the last brace: else it turns nearly all away.
- * */
+ */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t size_max, unsigned seed)
 {
     size_t mutated = LLVMFuzzerMutate(data, size, size_max);

@@ -62,7 +62,7 @@ const struct safetensors_tensor *golden_array(struct golden_case *golden, const 
     PRINTF_LIKE(2, 3);
 
 /* A copy of a float32 array, aligned as ours are; freed with alloc_free. NULL: the case has failed.
- * */
+ */
 float *golden_floats(struct golden_case *golden, const char *name, size_t *ret_count);
 
 /*

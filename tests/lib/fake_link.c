@@ -51,7 +51,7 @@ static void *copy(const void *bytes, size_t count)
 }
 
 /* For the message at hand. Kept for good: fuzz targets make a net for each of millions of inputs.
- * */
+ */
 static struct arena *scratch(void)
 {
     static struct arena arena;

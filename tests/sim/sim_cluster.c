@@ -118,7 +118,7 @@ struct coordinator *sim_coordinator(struct sim *sim)
 }
 
 /* The service is set up when a place in the cluster is known, so the hook is set again and again.
- * */
+ */
 static void hook_commits(struct sim *sim)
 {
     for (uint32_t s = 0; s < SIM_SERVERS_MAX; s++) {

@@ -122,7 +122,7 @@ struct sim_frame *frame_double(const struct sim_frame *frame)
 }
 
 /* Frames that may come twice without harm, as they do when they are sent again after a reconnect.
- * */
+ */
 bool frame_may_double(enum frame_type type)
 {
     static const enum frame_type types[] = {

@@ -123,7 +123,7 @@ static void make_cluster(struct sim_plan *plan)
 }
 
 /* Small pools make pushes wait in their sockets; but every frame alone fits, without the reserve.
- * */
+ */
 static void choose_staging(struct sim_plan *plan)
 {
     uint64_t frame_bytes = 0;

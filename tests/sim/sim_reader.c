@@ -452,7 +452,7 @@ static enum link_verdict engine_head(void *context, struct link *link,
     ret_incoming->place_count = head->payload_bytes > 0;
     ret_incoming->places[0].bytes = head->payload_bytes;
     /* Frames of several links may be under way at a time: each keeps its own bytes, until on_frame.
-     * */
+     */
     uint8_t *memory = malloc(sizeof *head + head->header_bytes + head->payload_bytes + 1);
     if (!memory)
         abort();

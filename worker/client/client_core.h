@@ -47,7 +47,7 @@ NODISCARD enum status core_new(const struct core_options *options, const struct 
 struct link_engine core_engine(struct core *core);
 
 /* Closes all links (what is queued is still written) and fails everything pending with CANCELLED.
- * */
+ */
 void core_close(struct core *core);
 /* True when no link is left: the driver will call nothing more. */
 bool core_closed(const struct core *core);

@@ -38,7 +38,7 @@ static struct core_pull_frame *frame_take(struct core_link *link, uint64_t step)
     frame->step = step;
     frame->server = link->server;
     frame->sealed = frame->sent = false;
-    frame->count = frame->missing = frame->found = 0;
+    frame->count = frame->missing = frame->found = frame->replies = 0;
     frame->next = NULL;
     frame->previous = link->pull_last;
     if (link->pull_last)
@@ -288,8 +288,8 @@ bool core_pull_failed(struct core_link *link, uint64_t request, const struct err
 
 /* ---- answers ---- */
 
-/* The entry that an answer is for. Of several for the same block, one that still waits: those that
- * were given up may not have been asked for. */
+/* The entry that a part of a reply is for. Of several for the same block, one that still waits:
+ * those that were given up may not have been asked for, and another part may serve one already. */
 static bool block_find(struct core_pull_frame *frame, uint32_t variable, uint32_t block,
                        uint32_t *ret_index)
 {
@@ -298,7 +298,7 @@ static bool block_find(struct core_pull_frame *frame, uint32_t variable, uint32_
     for (uint32_t n = 0; n < frame->count; n++) {
         uint32_t i = (frame->found + n) % frame->count;
         const struct core_pull_block *entry = &frame->blocks[i];
-        bool waits = !entry->done && entry->place;
+        bool waits = !entry->done && entry->place && entry->reply != frame->replies;
         if (entry->variable != variable || entry->block != block || (found && !waits))
             continue;
         *ret_index = i;
@@ -317,6 +317,7 @@ static enum link_verdict head_places(struct core_link *link, struct core_pull_fr
 {
     uint64_t total = 0;
 
+    frame->replies++;
     for (size_t i = 0; i < reply->n_variable; i++) {
         uint32_t index;
         if (!block_find(frame, reply->variable[i], reply->block[i], &index)) {
@@ -328,6 +329,7 @@ static enum link_verdict head_places(struct core_link *link, struct core_pull_fr
         struct core_pull_block *block = &frame->blocks[index];
         ret_incoming->places[i] = (struct link_place){block->done ? NULL : block->place,
                                                       block->bytes};
+        block->reply = frame->replies;
         link->received[i] = index;
         total += block->bytes;
     }

@@ -113,7 +113,8 @@ struct core_pull_block {
     uint32_t bytes;
     uint32_t variable;
     uint32_t block;
-    uint32_t pull; /* index of its record */
+    uint32_t pull;  /* index of its record */
+    uint32_t reply; /* the last one with a part for it */
     bool done;
 };
 
@@ -127,6 +128,7 @@ struct core_pull_frame {
     uint32_t count;
     uint32_t missing; /* neither done nor given up */
     uint32_t found;   /* where the last block of a reply was found */
+    uint32_t replies;
     struct core_pull_block blocks[LIMIT_FRAME_BLOCKS];
 };
 

@@ -139,7 +139,7 @@ enum ps_status ps_totals(struct ps_client *client, uint64_t step, struct ps_metr
 /* ---- pushes and pulls ---- */
 
 /* Small arrays wait in an open frame for others; only complete frames are worth a turn of the loop.
- * */
+ */
 static void send_sealed(struct ps_client *client)
 {
     if (core_has_sealed(client->core))

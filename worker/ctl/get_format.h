@@ -1,5 +1,5 @@
 /* The formats of `get`: a row each. What stands before the values, the values, what stands behind.
- * */
+ */
 #ifndef PARAMD_WORKER_CTL_GET_FORMAT_H
 #define PARAMD_WORKER_CTL_GET_FORMAT_H
 

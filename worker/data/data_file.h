@@ -1,5 +1,5 @@
 /* Data files of every known format into data sets: the table of formats and what a reader is given.
- * */
+ */
 #ifndef PARAMD_WORKER_DATA_DATA_FILE_H
 #define PARAMD_WORKER_DATA_DATA_FILE_H
 

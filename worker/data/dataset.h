@@ -1,5 +1,5 @@
 /* Examples in memory: a float32 matrix of features and a label each; growing, splitting, comparing.
- * */
+ */
 #ifndef PARAMD_WORKER_DATA_DATASET_H
 #define PARAMD_WORKER_DATA_DATASET_H
 

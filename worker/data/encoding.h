@@ -28,7 +28,7 @@ struct encoding {
 void encoding_release(struct encoding *encoding);
 
 /* Zeroed mean and deviation for so many features. On failure the encoding is still to be released.
- * */
+ */
 NODISCARD enum status encoding_allocate(struct encoding *encoding, size_t feature_count,
                                         struct error *err);
 

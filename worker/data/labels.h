@@ -1,5 +1,5 @@
 /* Labels as a file writes them into class indices or values; the same rules for every text format.
- * */
+ */
 #ifndef PARAMD_WORKER_DATA_LABELS_H
 #define PARAMD_WORKER_DATA_LABELS_H
 

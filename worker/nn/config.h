@@ -80,7 +80,7 @@ void config_fail(struct config *config, enum status status, const char *format, 
     PRINTF_LIKE(3, 4);
 
 /* The first failure; or INVALID_ARGUMENT for a key that nothing asked for, with the keys there are.
- * */
+ */
 NODISCARD enum status config_finish(struct config *config);
 
 /* Keras writes an object as {"class_name": ..., "config": {...}}: both, or false if it is none.

@@ -102,7 +102,7 @@ void layer_add_weight(struct layer *layer, const char *name, const struct shape 
                       const struct initializer_config *initializer, bool trainable);
 
 /* Whether the gradient of a cross-entropy may be given for the argument of the layer's activation.
- * */
+ */
 bool layer_gives_logits(const struct layer *layer);
 
 /* The logits that forward kept; from_logits is set. */

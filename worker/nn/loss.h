@@ -19,7 +19,7 @@ struct loss_kind {
     bool same_shape; /* y must have the very shape of p; otherwise they broadcast */
     bool
         /* a cross-entropy: knows from_logits, and takes a softmax's or sigmoid's argument if it can
-         * */
+         */
         uses_logits;
     bool smooths; /* has label_smoothing and axis */
     /*
@@ -71,7 +71,7 @@ NODISCARD enum status loss_check_labels(const struct loss *loss, const float *y,
                                         size_t classes, struct error *err);
 
 /* Whether the loss takes the logits of predictions that a softmax or sigmoid made, as Keras does.
- * */
+ */
 bool loss_takes_logits(const struct loss *loss);
 
 /* What Keras's loss object is called with; arrays float32, row-major, borrowed. */

@@ -92,7 +92,7 @@ NODISCARD enum status model_build(struct model *model, const struct shape *input
 NODISCARD enum status model_allocate(struct model *model, struct error *err);
 
 /* The initializer of a weight: the seed of its description, else rng_variable_seed(job_seed, path).
- * */
+ */
 NODISCARD enum status model_weight_initializer(const struct model *model, size_t weight,
                                                uint64_t job_seed,
                                                struct initializer *ret_initializer,

@@ -96,7 +96,7 @@ static enum status set_input_shape(struct model *model, const json_t *value, con
 }
 
 /* InputLayer is not among the layers: it says the shape. Keras 2 called the key batch_input_shape.
- * */
+ */
 static enum status read_input_layer(struct model *model, const json_t *object, struct error *err)
 {
     const json_t *name = json_object_get(object, "name");

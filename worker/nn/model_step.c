@@ -9,7 +9,7 @@
 /* ---- compile and reserve ---- */
 
 /* Targets without the size of 1 at the end that data of one number per example may or may not have.
- * */
+ */
 static struct shape without_last_one(const struct shape *shape)
 {
     struct shape result = *shape;

@@ -3,7 +3,7 @@
 #include "common/base/alloc.h"
 
 /* Hands out arrays of a block that does not exist yet: first only to add up sizes, then for good.
- * */
+ */
 struct cutter {
     float *block; /* NULL: adding up */
     size_t used;  /* floats */

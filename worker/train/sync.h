@@ -72,7 +72,7 @@ NODISCARD enum status sync_local_new(const struct sync_options *options, const c
                                      struct sync **ret_sync, struct error *err);
 
 /* A slot of the optimizer of such a sync, laid out as model->params; NULL: there are not so many.
- * */
+ */
 const float *sync_local_slot(const struct sync *sync, size_t slot);
 
 /*

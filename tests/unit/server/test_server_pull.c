@@ -630,7 +630,7 @@ static void test_frame_with_a_payload_from_the_coordinator(void **state)
 /* ---- no memory ---- */
 
 /* A small life: join, start, two steps, a pull, a snapshot, a read. Nothing is asserted on the way.
- * */
+ */
 static void small_life(void)
 {
     static const float grad[40] = {1}, a[5] = {1};

@@ -55,7 +55,7 @@ static void test_seed_pairs_give_tensorflows_streams(void **state)
 }
 
 /* tf.random.stateless_uniform([5], seed=[7, 9], dtype=int32) with no bounds: the words themselves.
- * */
+ */
 static void test_words_of_a_stream_are_tensorflows(void **state)
 {
     static const uint32_t expected[5] = {0x02d6d36d, 0x2fd55762, 0x17c6efb6, 0xb93d2382,

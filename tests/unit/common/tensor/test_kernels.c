@@ -23,7 +23,7 @@ static void assert_same_floats(const float *actual, const float *expected, size_
 }
 
 /* Any bits: a quarter are ordinary numbers, the rest has denormals, infinities, NaN and both zeros.
- * */
+ */
 static void fill_any(float *x, size_t count, uint64_t seed)
 {
     static const uint32_t special[] = {0x00000000, 0x80000000, 0x7F800000, 0xFF800000,

@@ -193,7 +193,7 @@ static void test_texts_are_cleaned(void **state)
 }
 
 /* An empty message has no bytes, and perhaps no memory (undefined behaviour once: see make asan).
- * */
+ */
 static void test_an_empty_header_may_be_null(void **state)
 {
     const void *message = NULL;

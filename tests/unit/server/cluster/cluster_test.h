@@ -1,5 +1,5 @@
 /* A coordinator behind a fake net, and what workers, servers and readers say to it, in short words.
- * */
+ */
 #ifndef PARAMD_TESTS_UNIT_SERVER_CLUSTER_CLUSTER_TEST_H
 #define PARAMD_TESTS_UNIT_SERVER_CLUSTER_CLUSTER_TEST_H
 

@@ -1,5 +1,5 @@
 /* A server's connection to the coordinator: made, broken, made again; what comes down and goes up.
- * */
+ */
 #include "server/cluster/uplink.h"
 
 #include "common/wire/message.h"

@@ -123,7 +123,7 @@ static void test_gradient_equals_the_optimizer(void **state)
 }
 
 /* A reply that is still being written keeps its bytes over two more versions, as a snapshot does.
- * */
+ */
 static void test_held_values_keep_their_bytes(void **state)
 {
     uint8_t copy[ELEMENTS * sizeof(float)];

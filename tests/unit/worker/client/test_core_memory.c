@@ -126,7 +126,7 @@ static void test_a_step_survives_every_failed_allocation(void **state)
 }
 
 /* Making a client, and joining: the n-th allocation fails, and the client says so or tries again.
- * */
+ */
 static void test_joining_survives_every_failed_allocation(void **state)
 {
     struct core_options options = {.coordinator = "127.0.0.1:7000"};

@@ -177,7 +177,7 @@ static void test_only_the_abandoned_part_goes_nowhere(void **state)
 }
 
 /* The deadline passes while the bytes arrive: the link is closed, so nothing is written afterwards.
- * */
+ */
 static void test_deadline_in_the_middle_of_a_frame_closes_the_link(void **state)
 {
     struct fake_net net;
@@ -380,6 +380,41 @@ static void test_answer_goes_to_who_still_waits(void **state)
     fake_end(&net);
 }
 
+/* Two want the same block of one frame, and an answer on an earlier link broke off: each gets its
+ * own part of the answer on the next link. */
+static void test_one_answer_serves_all_who_want_the_same(void **state)
+{
+    struct fake_net net;
+    ps_handle handles[3];
+    static float other[3];
+    static struct link_incoming incoming;
+    struct error err;
+
+    (void)state;
+    start(&net, 1);
+    struct fake_link *link = fake_bulk(&net, 0);
+    assert_int_equal(core_pull(net.core, TINY, 0, tiny, &handles[0], NULL), STATUS_OK);
+    assert_int_equal(core_pull(net.core, SMALL, 0, small, &handles[1], NULL), STATUS_OK);
+    assert_int_equal(core_pull(net.core, TINY, 0, other, &handles[2], NULL), STATUS_OK);
+    core_flush(net.core);
+    struct fake_sent *sent = fake_next(link, FRAME_PULL);
+    Pmd__Pull *pull = pull_of(sent);
+    Pmd__PullReply reply = reply_to(pull, 1, 1);
+    assert_int_equal(fake_head(&net, link, FRAME_PULL_REPLY, &reply.base, sent->request,
+                               sizeof small, &incoming, &err),
+                     LINK_TAKE);
+    fake_break(&net, link);
+    fake_reconnect(&net, 0);
+    fake_next(fake_bulk(&net, 0), FRAME_PULL);
+    reply = reply_to(pull, 0, 3);
+    fake_tell(&net, fake_bulk(&net, 0), FRAME_PULL_REPLY, &reply.base, sent->request, bytes,
+              2 * sizeof tiny + sizeof small);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(core_ready(net.core, handles[i]));
+    pmd__pull__free_unpacked(pull, NULL);
+    fake_end(&net);
+}
+
 /* A pull that failed does not give the gradient back before a server has it. */
 static void test_failed_push_pull_waits_for_the_gradient(void **state)
 {
@@ -467,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_latest_moves_on_with_the_commits),
         cmocka_unit_test(test_push_pull_waits_for_both_loans),
         cmocka_unit_test(test_answer_goes_to_who_still_waits),
+        cmocka_unit_test(test_one_answer_serves_all_who_want_the_same),
         cmocka_unit_test(test_failed_push_pull_waits_for_the_gradient),
         cmocka_unit_test(test_pull_reply_carries_the_grant),
         cmocka_unit_test(test_pull_of_a_far_step_waits_for_the_commit),

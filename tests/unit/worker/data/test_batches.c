@@ -140,7 +140,7 @@ static void test_shares_cover_every_batch(void **state)
 }
 
 /* What n ranks gather, put together, is what one rank gathers; and an epoch has every example once.
- * */
+ */
 static void test_ranks_together_see_what_one_sees(void **state)
 {
     enum { EXAMPLES = 50, BATCH = 12 };

@@ -70,7 +70,7 @@ static void test_scale_is_learned_from_the_training_part(void **state)
 }
 
 /* Numbers that float64 cannot add without rounding still have a deviation of 0 if they are equal.
- * */
+ */
 static void test_equal_values_are_seen_as_equal(void **state)
 {
     enum { COUNT = 100001 };

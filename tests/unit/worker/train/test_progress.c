@@ -174,7 +174,7 @@ static void test_numbers(void **state)
 }
 
 /* Names in alphabetical order, whatever the order in which metrics were compiled; means, not sums.
- * */
+ */
 static void test_logs_are_sorted_means(void **state)
 {
     struct model model = {.metric_count = 2};

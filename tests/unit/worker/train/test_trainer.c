@@ -131,7 +131,7 @@ static void test_it_learns_and_every_example_counts(void **state)
 }
 
 /* Ranks whose shares are uneven or empty; also more ranks than a batch, or than there are examples.
- * */
+ */
 static void test_shares_add_up(void **state)
 {
     static const struct {
