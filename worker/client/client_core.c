@@ -180,6 +180,22 @@ static void turn_notice(struct core *core, uint64_t now, uint64_t *wake_ns)
     core->on_notice(core->user, text);
 }
 
+/* Pulls that waited: for a commit, or for room in the window. */
+static void turn_pulls(struct core *core)
+{
+    bool committed = core->pulls_held_back && core->commit_plus_1 != core->pulls_tried_at;
+
+    if (committed) {
+        core->pulls_held_back = false;
+        core->pulls_tried_at = core->commit_plus_1;
+    }
+    for (uint32_t s = 0; core->bulk && s < core->servers; s++) {
+        struct core_link *link = &core->bulk[s];
+        if (committed || (link->pull_window_full && link->pull_in_flight < CORE_WINDOW_PULLS))
+            core_send_bulk(link);
+    }
+}
+
 static uint64_t on_turn(void *context)
 {
     struct core *core = context;
@@ -189,12 +205,7 @@ static uint64_t on_turn(void *context)
     core_link_turn(&core->control, now, &wake_ns);
     for (uint32_t s = 0; core->greeted && s < core->servers; s++)
         core_link_turn(&core->bulk[s], now, &wake_ns);
-    if (core->pulls_held_back && core->commit_plus_1 != core->pulls_tried_at) {
-        core->pulls_held_back = false;
-        core->pulls_tried_at = core->commit_plus_1;
-        for (uint32_t s = 0; s < core->servers; s++)
-            core_send_bulk(&core->bulk[s]);
-    }
+    turn_pulls(core);
     turn_notice(core, now, &wake_ns);
     return wake_ns;
 }

@@ -181,6 +181,7 @@ static void send_pulls(struct core_link *link)
 {
     struct core *core = link->core;
 
+    link->pull_window_full = false;
     for (struct core_pull_frame *frame = link->pull_first; frame; frame = frame->next) {
         if (frame->sent || !frame->sealed)
             continue;
@@ -188,7 +189,11 @@ static void send_pulls(struct core_link *link)
             core->pulls_held_back = true;
             continue;
         }
-        if (link->pull_in_flight >= CORE_WINDOW_PULLS || !send_pull(link, frame))
+        if (link->pull_in_flight >= CORE_WINDOW_PULLS) {
+            link->pull_window_full = true;
+            return;
+        }
+        if (!send_pull(link, frame))
             return;
     }
 }

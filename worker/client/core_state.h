@@ -206,6 +206,7 @@ struct core_link {
     uint32_t push_in_flight;                        /* sent on this link, not acknowledged */
     struct core_pull_frame *pull_first, *pull_last; /* unanswered */
     uint32_t pull_in_flight;
+    bool pull_window_full; /* some wait for an answer to another */
 };
 
 struct core {

@@ -487,6 +487,44 @@ static void test_pull_of_a_far_step_waits_for_the_commit(void **state)
     fake_end(&net);
 }
 
+/* More PULLs than a server is sent at once: the next goes out when one is answered. */
+static void test_pulls_beyond_the_window_follow(void **state)
+{
+    enum { WINDOW = 1024, PULLS = WINDOW + 2 };
+    struct fake_net net;
+    static ps_handle handles[PULLS];
+    static uint64_t requests[PULLS];
+    uint32_t variable = TINY, block = 0;
+    Pmd__PullReply reply = PMD__PULL_REPLY__INIT;
+
+    (void)state;
+    start(&net, 1);
+    struct fake_link *link = fake_bulk(&net, 0);
+    fake_forget(link);
+    for (size_t i = 0; i < PULLS; i++) {
+        assert_int_equal(core_pull(net.core, TINY, 0, tiny, &handles[i], NULL), STATUS_OK);
+        core_flush(net.core);
+        if (i < WINDOW)
+            requests[i] = fake_next(link, FRAME_PULL)->request;
+        if (i % 256 == 255)
+            fake_forget(link);
+    }
+    fake_turn(&net);
+    assert_true(fake_idle(link));
+    reply.n_variable = reply.n_block = 1;
+    reply.variable = &variable;
+    reply.block = &block;
+    fake_tell(&net, link, FRAME_PULL_REPLY, &reply.base, requests[7], bytes, sizeof tiny);
+    fake_turn(&net);
+    fake_next(link, FRAME_PULL);
+    assert_true(fake_idle(link));
+    fail_pull(&net, requests[0], STATUS_OUT_OF_RANGE);
+    fake_turn(&net);
+    fake_next(link, FRAME_PULL);
+    assert_true(fake_idle(link));
+    fake_end(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_failed_push_pull_waits_for_the_gradient),
         cmocka_unit_test(test_pull_reply_carries_the_grant),
         cmocka_unit_test(test_pull_of_a_far_step_waits_for_the_commit),
+        cmocka_unit_test(test_pulls_beyond_the_window_follow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
