@@ -5,8 +5,9 @@
  *
  * Values come from a snapshot that all servers hold for 5 s after its last read. A snapshot that is
  * gone is asked for anew (a newer step, perhaps), and what was being read begins again, so one
- * call's bytes are always of one step. Calls that lost a connection make it again. Every call ends
- * at its timeout with DEADLINE_EXCEEDED; UNAVAILABLE names a peer that cannot be reached.
+ * call's bytes are always of one step. Calls that lost a connection make it again. A wait for one
+ * peer ends at the timeout with DEADLINE_EXCEEDED, and so does the call; one that had to begin
+ * again (8 times at most) has waited more often. UNAVAILABLE names a peer that cannot be reached.
  */
 #ifndef PARAMD_WORKER_CLIENT_READER_H
 #define PARAMD_WORKER_CLIENT_READER_H
@@ -30,7 +31,7 @@ struct reader_options {
     const char *program;    /* "reader" */
     /* an address that refuses is tried again until then; default: once */
     uint32_t connect_timeout_ms;
-    uint32_t timeout_ms; /* of a call; 30000 */
+    uint32_t timeout_ms; /* of a wait for one peer; 30000 */
 };
 
 /* INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED: address or token file. UNAUTHENTICATED,
