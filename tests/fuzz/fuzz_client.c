@@ -3,7 +3,7 @@
 /* decoder: worker/client/core_push.c worker/client/core_push_frame.c worker/client/core_rows.c */
 /* decoder: worker/client/core_request.c worker/client/core_step.c worker/client/core_handle.c */
 /* decoder: worker/client/core_expire.c worker/client/client_core.c worker/client/core_send.c */
-/* options: -max_len=768 -len_control=20 */
+/* options: -max_len=384 -len_control=20 */
 /*
  * The input is a tape of operations: a call of the program, an answer of a peer (true, or near the
  * truth), trouble on a connection, time. Every array that is lent for a push or a pull has memory

@@ -1,7 +1,7 @@
 /* A reader's calls, with a coordinator and servers that answer anything. */
 /* decoder: worker/client/reader.c worker/client/reader_link.c worker/client/reader_read.c */
 /* decoder: worker/client/reader_checksum.c */
-/* options: -max_len=768 -len_control=20 */
+/* options: -max_len=384 -len_control=20 */
 /*
  * The input is a tape: calls, and what happens during each turn of the reader's loop: answers (true
  * ones, or near the truth), trouble on a connection, time. When the tape has ended, everybody tells
