@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -146,6 +147,11 @@ static void test_flushed_denormals_are_zero(void **state)
     float y = 1e-38f, x = 1.0f;
 
     (void)state;
+    const char *preloaded = getenv("LD_PRELOAD");
+    if (preloaded && strstr(preloaded, "vgpreload")) {
+        print_message("skipped: valgrind computes with denormals whatever the CPU is told\n");
+        skip();
+    }
     kernels_flush_denormals();
     assert_true(smallest * 1.0f == 0.0f);
     kernels_scale(&y, &x, 1e-39f, 1);
