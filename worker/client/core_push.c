@@ -211,17 +211,15 @@ void core_assign_withdraw(struct core *core, ps_handle handle)
     assert(push->step == 0);
     error_set(&why, STATUS_CANCELLED, "an assign was taken back");
     core->pushed_step_plus_1[push->variable] = 0;
-    for (uint32_t s = 0; s < core->servers; s++) {
-        struct core_link *link = &core->bulk[s];
-        struct core_push_frame *next;
-        for (struct core_push_frame *frame = link->push_first; frame; frame = next) {
-            next = frame->next;
-            /* an assign is flushed at once: its frames are its own */
-            if (frame->pushes[0] != index)
-                continue;
-            if (frame->queued)
-                core_link_drop(link, &why);
+    /* Also those that are acknowledged and still leave. */
+    for (struct core_push_frame *frame = core->frames; frame; frame = frame->all_next) {
+        struct core_link *link = &core->bulk[frame->server];
+        /* an assign is flushed at once: its frames are its own */
+        if (frame->push_count == 0 || frame->pushes[0] != index)
+            continue;
+        if (frame->queued)
+            core_link_drop(link, &why);
+        if (frame->listed)
             core_push_drop(link, frame);
-        }
     }
 }

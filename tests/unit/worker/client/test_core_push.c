@@ -521,6 +521,27 @@ static void test_assigned_values_are_pushed_for_step_0(void **state)
     fake_end(&net);
 }
 
+/* An acknowledgement may come before the last byte has left; then the loan ends with the link. */
+static void test_assign_taken_back_while_its_bytes_leave(void **state)
+{
+    static const struct fake_variable assigned[] = {{.name = "a", .rows = 4, .assigned = true}};
+    struct fake_net net;
+    ps_handle handle;
+
+    (void)state;
+    fake_form(&net, 1);
+    fake_start(&net, assigned, 1, false);
+    struct fake_link *link = fake_bulk(&net, 0);
+    assert_int_equal(core_assign(net.core, 0, small, &handle, NULL), STATUS_OK);
+    fake_ack(&net, link, fake_next(link, FRAME_PUSH)->request);
+    assert_false(core_staged(net.core, handle));
+    core_assign_withdraw(net.core, handle);
+    assert_true(link->closing);
+    fake_settle(&net);
+    assert_true(core_staged(net.core, handle));
+    fake_end(&net);
+}
+
 static void test_totals_come_with_the_commit(void **state)
 {
     struct fake_net net;
@@ -604,6 +625,7 @@ int main(void)
         cmocka_unit_test(test_rows_outside_are_refused),
         cmocka_unit_test(test_no_rows_still_cover_all_blocks),
         cmocka_unit_test(test_assigned_values_are_pushed_for_step_0),
+        cmocka_unit_test(test_assign_taken_back_while_its_bytes_leave),
         cmocka_unit_test(test_totals_come_with_the_commit),
         cmocka_unit_test(test_end_also_ends_the_loan),
     };
